@@ -1,0 +1,72 @@
+package fn
+
+import "encoding/json"
+
+// The host methods: what the JavaScript side of the host module asks of Go.
+// Everything that needs no state of ours (pagination, axios-shaped responses
+// and errors, Map results) is done in JavaScript on top of these.
+const (
+	// MethodHTTP makes one request through the proxy: [HTTPArgs] → [HTTPResult].
+	// Any status is a result; the JavaScript side turns a status outside 2xx
+	// into an axios error. No answer at all is a [HostError] with NetCode.
+	MethodHTTP = "http"
+	// MethodBatchSave, MethodBatchUpdate and MethodBatchDelete take
+	// {"model", "records": [...]} and return true. Concurrent calls of one run
+	// are run one after another in call order.
+	MethodBatchSave   = "batchSave"
+	MethodBatchUpdate = "batchUpdate"
+	MethodBatchDelete = "batchDelete"
+	// MethodSetMergingStrategy takes {"model", "strategy"} and returns null.
+	MethodSetMergingStrategy = "setMergingStrategy"
+	// MethodGetRecordsByIDs takes {"model", "ids"} and returns {id: record}.
+	MethodGetRecordsByIDs = "getRecordsByIds"
+	// MethodGetCheckpoint returns the checkpoint or null.
+	MethodGetCheckpoint = "getCheckpoint"
+	// MethodSaveCheckpoint takes {"checkpoint": {...}} and returns null.
+	MethodSaveCheckpoint = "saveCheckpoint"
+	// MethodClearCheckpoint returns null.
+	MethodClearCheckpoint = "clearCheckpoint"
+	// MethodGetMetadata returns the connection's metadata ({} when there is none).
+	MethodGetMetadata = "getMetadata"
+	// MethodSetMetadata and MethodUpdateMetadata take {"metadata": {...}} and return null.
+	MethodSetMetadata    = "setMetadata"
+	MethodUpdateMetadata = "updateMetadata"
+	// MethodGetConnection returns the connection in the shape of GET
+	// /connections/{id}, credentials included.
+	MethodGetConnection = "getConnection"
+)
+
+// HTTPArgs is a request as a function makes it.
+type HTTPArgs struct {
+	Method   string            `json:"method"` // upper case
+	Endpoint string            `json:"endpoint"`
+	Headers  map[string]string `json:"headers,omitempty"`
+	// Query is the encoded query string made from params, without "?"; it is
+	// added to what the endpoint has.
+	Query string `json:"query,omitempty"`
+	// Body is the request body as text, or as base64 when BodyEncoding says so.
+	Body            *string `json:"body,omitempty"`
+	BodyEncoding    string  `json:"bodyEncoding,omitempty"` // "" (UTF-8) or "base64"
+	ContentType     string  `json:"contentType,omitempty"`  // default when Headers has none
+	Retries         int     `json:"retries,omitempty"`
+	RetryOn         []int   `json:"retryOn,omitempty"`
+	BaseURLOverride string  `json:"baseUrlOverride,omitempty"`
+	// ResponseType "arraybuffer" asks for a base64 body.
+	ResponseType string `json:"responseType,omitempty"`
+}
+
+// HTTPResult is the answer to a request.
+type HTTPResult struct {
+	Status     int               `json:"status"`
+	StatusText string            `json:"statusText"`
+	Headers    map[string]string `json:"headers"` // lower-case names; several values joined by ", "
+	Body       string            `json:"body"`
+	Encoding   string            `json:"encoding,omitempty"` // "" (UTF-8) or "base64"
+	URL        string            `json:"url"`                // final URL, without credentials
+}
+
+// BatchArgs is the argument of the batch methods.
+type BatchArgs struct {
+	Model   string            `json:"model"`
+	Records []json.RawMessage `json:"records"`
+}

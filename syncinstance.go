@@ -1,0 +1,63 @@
+package syncline
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// BaseVariant is the variant of a sync that every connection has.
+const BaseVariant = "base"
+
+// InstanceState says whether the schedule of a sync instance runs. It does not
+// govern webhooks.
+type InstanceState string
+
+// The states of a schedule.
+const (
+	InstanceStarted InstanceState = "started"
+	InstancePaused  InstanceState = "paused"
+)
+
+// SyncInstance is one (connection, sync, variant): its schedule and its state.
+type SyncInstance struct {
+	ID            int64
+	UUID          string // shown by the API
+	EnvironmentID int64
+	ConnectionID  int64 // internal id
+	FunctionID    int64
+	Variant       string // "base" unless made otherwise
+	State         InstanceState
+	// FrequencyOverride replaces the manifest's frequency when not "".
+	FrequencyOverride string
+	// Epoch moves on delete, reset and emptyCache: work that began in an
+	// earlier epoch can no longer commit.
+	Epoch int64
+	// NextDueAt is when the next poll is due; zero when none is planned.
+	NextDueAt time.Time
+	// TriggerPending says that a poll was asked for while one was running, or
+	// out of schedule; it runs as soon as it can.
+	TriggerPending bool
+	// PollLease fences polls: one runs at a time.
+	PollLease Lease
+	// PollRunID is the poll that runs now (0: none).
+	PollRunID int64
+	// LastPollRunID is the newest finished poll (0: never ran).
+	LastPollRunID int64
+	// LastSyncDate is when the newest successful poll began; zero when there is none.
+	LastSyncDate time.Time
+	// PollFailures counts failed polls since the last success; it drives backoff.
+	PollFailures int
+	// PollCheckpoint and WebhookCheckpoint are separate; null when not set.
+	PollCheckpoint    json.RawMessage
+	WebhookCheckpoint json.RawMessage
+	CreatedAt         time.Time
+	DeletedAt         time.Time // zero while live
+}
+
+// Lease is a right to work that can be lost: its holder commits only while
+// Epoch is still the one it was given.
+type Lease struct {
+	Owner string    // node and slot; "" when free
+	Epoch int64     // moves with every claim
+	Until time.Time // free again after this
+}
