@@ -1,0 +1,118 @@
+// Package provider is the catalogue of external APIs as data, and the one
+// engine that verifies, answers and reads their webhooks by it. No provider has
+// Go code of its own.
+package provider
+
+import "time"
+
+// AuthMode is how a connection's credentials look, in Nango's words.
+type AuthMode string
+
+// The auth modes of this version.
+const (
+	AuthOAuth2 AuthMode = "OAUTH2"
+	AuthAPIKey AuthMode = "API_KEY"
+	AuthBasic  AuthMode = "BASIC"
+	AuthApp    AuthMode = "APP"
+	AuthNone   AuthMode = "NONE"
+)
+
+// Provider is one external API.
+type Provider struct {
+	Name        string   `yaml:"-"`
+	DisplayName string   `yaml:"display_name"`
+	AuthMode    AuthMode `yaml:"auth_mode"`
+	DocsURL     string   `yaml:"docs_url"`
+	Proxy       Proxy    `yaml:"proxy"`
+	Webhook     *Webhook `yaml:"webhook"` // nil: its webhooks are not known
+}
+
+// Proxy is how to call the API. Strings are templates: ${connectionConfig.x},
+// ${metadata.x}, ${accessToken}, ${apiKey}, ${username}, ${password},
+// ${base64(username:password)}; an unset variable is an error that names it.
+type Proxy struct {
+	BaseURL string            `yaml:"base_url"`
+	Headers map[string]string `yaml:"headers"` // sent with every request; the caller's win
+	// Auth are the headers that carry the credentials; never sent to another host.
+	Auth     map[string]string `yaml:"auth"`
+	Query    map[string]string `yaml:"query"`
+	Retry    Retry             `yaml:"retry"`
+	Paginate *Paginate         `yaml:"paginate"`
+}
+
+// Retry is how the API says when to come back.
+type Retry struct {
+	// After names headers that hold seconds to wait or an HTTP date.
+	After []string `yaml:"after"`
+	// At names headers that hold the Unix time (seconds) to come back at.
+	At []string `yaml:"at"`
+	// RemainingZero names a header that, at 0 on a 403, says that the 403 is a
+	// rate limit.
+	RemainingZero string `yaml:"remaining_zero"`
+}
+
+// Paginate is the API's default pagination; the field names are those that
+// functions use for overrides.
+type Paginate struct {
+	Type                    string `yaml:"type" json:"type"` // link, cursor or offset
+	LimitNameInRequest      string `yaml:"limit_name_in_request" json:"limit_name_in_request,omitempty"`
+	Limit                   int    `yaml:"limit" json:"limit,omitempty"`
+	ResponsePath            string `yaml:"response_path" json:"response_path,omitempty"`
+	LinkRelInResponseHeader string `yaml:"link_rel_in_response_header" json:"link_rel_in_response_header,omitempty"`
+	LinkPathInResponseBody  string `yaml:"link_path_in_response_body" json:"link_path_in_response_body,omitempty"`
+	CursorNameInRequest     string `yaml:"cursor_name_in_request" json:"cursor_name_in_request,omitempty"`
+	CursorPathInResponse    string `yaml:"cursor_path_in_response" json:"cursor_path_in_response,omitempty"`
+	OffsetNameInRequest     string `yaml:"offset_name_in_request" json:"offset_name_in_request,omitempty"`
+	OffsetStartValue        int    `yaml:"offset_start_value" json:"offset_start_value,omitempty"`
+	OffsetCalculationMethod string `yaml:"offset_calculation_method" json:"offset_calculation_method,omitempty"`
+}
+
+// Webhook is how the API's webhooks are verified and read.
+type Webhook struct {
+	Verify []Verify `yaml:"verify" json:"verify,omitempty"` // alternatives, first that applies; empty refuses all
+	// Type says where the event type is; the first source that has a value wins.
+	Type []Source `yaml:"type" json:"type,omitempty"`
+	// DeliveryID says where the provider's id of the delivery is.
+	DeliveryID []Source `yaml:"delivery_id" json:"delivery_id,omitempty"`
+	// DedupeBody, when not zero, also takes equal bodies within this time as one delivery.
+	DedupeBody time.Duration `yaml:"dedupe_body" json:"dedupe_body,omitempty"`
+	// Match are the ways to find the connections, in order; the first that
+	// yields a value decides.
+	Match []Match `yaml:"match" json:"match,omitempty"`
+	// MatchAll sends every delivery to all connections; only where the API has
+	// one account per integration.
+	MatchAll bool `yaml:"match_all" json:"match_all,omitempty"`
+	// OrderKey names the object an event is about; several are joined.
+	OrderKey []Source `yaml:"order_key" json:"order_key,omitempty"`
+	// Payload is how to parse the body: "json" (default), or "json_or_form:payload",
+	// a form whose field holds the JSON when the content type says form.
+	Payload string `yaml:"payload" json:"payload,omitempty"`
+	// Confidence says what the verification rests on: "published vector", "cited document" or "unverified".
+	Confidence string `yaml:"confidence" json:"confidence,omitempty"`
+	DocsURL    string `yaml:"docs_url" json:"docs_url,omitempty"`
+}
+
+// Verify is one way in which a delivery is signed.
+type Verify struct {
+	Scheme   string `yaml:"scheme" json:"scheme"`     // hmac-sha256, hmac-sha1, token, none
+	Encoding string `yaml:"encoding" json:"encoding"` // hex or base64
+	Header   string `yaml:"header" json:"header"`
+	Prefix   string `yaml:"prefix" json:"prefix,omitempty"`
+	// Signed is the template of the signed content; default "{raw_body}".
+	Signed string `yaml:"signed" json:"signed,omitempty"`
+	// Timestamp names the header of the signing time (Unix seconds), and
+	// Tolerance how old it may be.
+	Timestamp string        `yaml:"timestamp" json:"timestamp,omitempty"`
+	Tolerance time.Duration `yaml:"tolerance" json:"tolerance,omitempty"`
+}
+
+// Source is a place in a delivery: "header:x-github-event", "body:repository.id"
+// (a gjson path) or "query:hook".
+type Source string
+
+// Match finds connections: the value at From equals the connection's Property
+// ("connection_config.x", "metadata.x", "tags.x" or "connection_id").
+type Match struct {
+	From     Source   `yaml:"from" json:"from"`
+	Property []string `yaml:"property" json:"property"`
+}
