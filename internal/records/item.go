@@ -1,0 +1,147 @@
+package records
+
+import (
+	"bytes"
+	"encoding/json"
+	"strconv"
+	"unicode/utf8"
+
+	"syncline"
+)
+
+// Op is what a batch does.
+type Op int
+
+// The operations.
+const (
+	OpSave   Op = iota + 1 // replace the whole record
+	OpUpdate               // deep-merge into the stored record
+	OpDelete               // mark deleted
+)
+
+// String is the operation's name in the functions SDK.
+func (op Op) String() string {
+	switch op {
+	case OpSave:
+		return "batchSave"
+	case OpUpdate:
+		return "batchUpdate"
+	case OpDelete:
+		return "batchDelete"
+	}
+	return "unknown operation"
+}
+
+// MaxIDLength is how long a record's id may be, in bytes.
+const MaxIDLength = 1024
+
+// MaxRecordBytes is how large one record may be. It is generous: a record is
+// a row, not a file.
+const MaxRecordBytes = 8 << 20
+
+// Item is one checked record of a batch.
+type Item struct {
+	ID      string
+	Payload json.RawMessage // OpSave: the record; OpUpdate: the part to merge
+	Hash    []byte          // OpSave only
+}
+
+// Batch is a checked batch of one operation on one collection. Making it costs
+// the hashes; applying it does not.
+type Batch struct {
+	Op    Op
+	Items []Item // in the order given; of equal ids the last counts (OpUpdate merges them in order)
+	Bytes int    // size of all payloads
+}
+
+// NewBatch checks records and computes their identity. The error names the
+// index of the first bad record and what is wrong with it.
+func NewBatch(op Op, model string, raws []json.RawMessage) (*Batch, error) {
+	b := &Batch{Op: op, Items: make([]Item, 0, len(raws))}
+	for i, raw := range raws {
+		item, err := newItem(op, raw)
+		if err != nil {
+			e := syncline.Errorf(syncline.CodeOf(err), "%s(%s): record %d: %w", op, model, i, err)
+			return nil, e.WithField(model + "[" + strconv.Itoa(i) + "]")
+		}
+		b.Items = append(b.Items, item)
+		b.Bytes += len(item.Payload)
+	}
+	return b, nil
+}
+
+func newItem(op Op, raw json.RawMessage) (Item, error) {
+	raw = bytes.TrimSpace(raw)
+	if len(raw) == 0 || raw[0] != '{' {
+		return Item{}, syncline.Errorf(syncline.CodeInvalid, "is not an object but %s", kindOf(raw))
+	}
+	if len(raw) > MaxRecordBytes {
+		return Item{}, syncline.Errorf(syncline.CodeTooLarge, "has %d bytes; the limit for one record is %d (8 MiB)", len(raw), MaxRecordBytes).
+			WithHint("leave out fields that the app does not need, or keep large content elsewhere and save a link")
+	}
+	id, err := recordID(raw)
+	if err != nil {
+		return Item{}, err
+	}
+	item := Item{ID: id, Payload: raw}
+	if op == OpSave {
+		if item.Hash, err = Hash(raw); err != nil {
+			return Item{}, err
+		}
+	}
+	return item, nil
+}
+
+// recordID returns the record's id as the collection's key: a string as it is,
+// a number in its shortest decimal form.
+func recordID(raw json.RawMessage) (string, error) {
+	var head struct {
+		ID json.RawMessage `json:"id"`
+	}
+	if err := json.Unmarshal(raw, &head); err != nil {
+		return "", syncline.Errorf(syncline.CodeInvalid, "is not valid JSON: %w", err)
+	}
+	if len(head.ID) == 0 || bytes.Equal(head.ID, []byte("null")) {
+		return "", syncline.Errorf(syncline.CodeInvalid, "has no id").
+			WithHint("every record needs an id: a string or a number that is the same each time the object is seen")
+	}
+	if head.ID[0] != '"' {
+		if head.ID[0] != '-' && (head.ID[0] < '0' || head.ID[0] > '9') {
+			return "", syncline.Errorf(syncline.CodeInvalid, "has an id that is %s, not a string or a number", kindOf(head.ID))
+		}
+		id, err := Canonical(head.ID)
+		return string(id), err
+	}
+	var id string
+	if err := json.Unmarshal(head.ID, &id); err != nil {
+		return "", syncline.Errorf(syncline.CodeInvalid, "has an unreadable id: %w", err)
+	}
+	switch {
+	case id == "":
+		return "", syncline.Errorf(syncline.CodeInvalid, "has an empty id")
+	case len(id) > MaxIDLength:
+		return "", syncline.Errorf(syncline.CodeInvalid, "has an id of %d bytes; the limit is %d", len(id), MaxIDLength)
+	case !utf8.ValidString(id):
+		return "", syncline.Errorf(syncline.CodeInvalid, "has an id that is not valid UTF-8")
+	}
+	return id, nil
+}
+
+func kindOf(raw []byte) string {
+	if len(raw) == 0 {
+		return "nothing"
+	}
+	switch raw[0] {
+	case '{':
+		return "an object"
+	case '[':
+		return "an array"
+	case '"':
+		return "a string"
+	case 't', 'f':
+		return "a boolean"
+	case 'n':
+		return "null"
+	}
+	return "a number"
+}

@@ -1,0 +1,174 @@
+package records
+
+import (
+	"bytes"
+	"encoding/json"
+
+	"syncline"
+)
+
+// Guard says on whose behalf, and with data from when, a write is made.
+type Guard struct {
+	Strategy syncline.Strategy
+	// Watermark is the store position at the latest moment of which it is
+	// certain that the written data was not fetched before it. What changed
+	// beyond it may be fresher than the data.
+	Watermark int64
+	// Writer makes the write.
+	Writer syncline.Writer
+	// Replayed marks an event that was replayed or re-routed: it is guarded
+	// under any strategy, and events of its lane that came between are not
+	// its own.
+	Replayed bool
+}
+
+// Outcome is what a write came to.
+type Outcome int
+
+// The outcomes.
+const (
+	Unchanged Outcome = iota
+	Added
+	Updated
+	Deleted
+	Skipped   // guarded, and the payload is what the cache has anyway
+	Contested // guarded, and the payload differs from the cache
+	Unknown   // update or delete of an id that is not there
+)
+
+// Decision is a write's outcome and, when it changes the record, what the
+// record becomes.
+type Decision struct {
+	Outcome Outcome
+	Payload json.RawMessage
+	Hash    []byte
+}
+
+// Changes reports whether the record changes.
+func (d Decision) Changes() bool {
+	return d.Outcome == Added || d.Outcome == Updated || d.Outcome == Deleted
+}
+
+// Decide is the merge kernel: what a write does to a record. existing is nil
+// when the collection has no row of that id. It is pure.
+func Decide(existing *syncline.Record, op Op, in Item, g Guard) (Decision, error) {
+	if existing == nil {
+		if op == OpSave {
+			return Decision{Added, in.Payload, in.Hash}, nil
+		}
+		return Decision{Outcome: Unknown}, nil
+	}
+	switch op {
+	case OpSave:
+		same := !existing.Deleted() && bytes.Equal(existing.Hash, in.Hash)
+		switch {
+		case g.stale(existing):
+			return skip(same), nil
+		case same:
+			return Decision{Outcome: Unchanged}, nil
+		case existing.Deleted():
+			return Decision{Added, in.Payload, in.Hash}, nil
+		}
+		return Decision{Updated, in.Payload, in.Hash}, nil
+
+	case OpUpdate:
+		// A part cannot bring a deleted record back, nor stand on a payload
+		// that was pruned: the rest of the record would be missing.
+		if existing.Deleted() || !existing.PrunedAt.IsZero() {
+			return Decision{Outcome: Unknown}, nil
+		}
+		merged, err := deepMerge(existing.Payload, in.Payload, true)
+		if err != nil {
+			return Decision{}, err
+		}
+		hash, err := Hash(merged)
+		if err != nil {
+			return Decision{}, err
+		}
+		same := bytes.Equal(existing.Hash, hash)
+		switch {
+		case g.stale(existing):
+			return skip(same), nil
+		case same:
+			return Decision{Outcome: Unchanged}, nil
+		}
+		return Decision{Updated, merged, hash}, nil
+
+	case OpDelete:
+		switch {
+		case g.stale(existing):
+			return skip(existing.Deleted()), nil
+		case existing.Deleted():
+			return Decision{Outcome: Unchanged}, nil
+		}
+		return Decision{Deleted, existing.Payload, existing.Hash}, nil
+	}
+	return Decision{}, syncline.Errorf(syncline.CodeInternal, "unknown operation %d", op)
+}
+
+func skip(same bool) Decision {
+	if same {
+		return Decision{Outcome: Skipped}
+	}
+	return Decision{Outcome: Contested}
+}
+
+// stale reports whether the write must give way: someone else changed the
+// record after the written data may have been fetched.
+func (g Guard) stale(existing *syncline.Record) bool {
+	if g.Strategy != syncline.StrategyIgnoreIfModifiedAfter && !g.Replayed {
+		return false
+	}
+	return existing.Seq > g.Watermark && !g.own(existing.Writer)
+}
+
+// own reports whether w is the guard's own earlier write: of the same poll or
+// those it continues, or of the same lane's earlier events.
+func (g Guard) own(w syncline.Writer) bool {
+	if g.Writer.Lineage != 0 {
+		return w.Lineage == g.Writer.Lineage
+	}
+	if g.Writer.LaneID == 0 || w.LaneID != g.Writer.LaneID {
+		return false
+	}
+	return w.EventID == g.Writer.EventID || !g.Replayed && w.EventID < g.Writer.EventID
+}
+
+// deepMerge merges the object part into the object base: objects merge member
+// by member, anything else, arrays included, replaces. At the top, a part's id
+// only names the record and does not change the payload's id.
+func deepMerge(base, part json.RawMessage, top bool) (json.RawMessage, error) {
+	var into, from map[string]json.RawMessage
+	if err := json.Unmarshal(base, &into); err != nil {
+		return nil, syncline.Errorf(syncline.CodeInternal, "the stored record is unreadable: %w", err)
+	}
+	if err := json.Unmarshal(part, &from); err != nil {
+		return nil, syncline.Errorf(syncline.CodeInvalid, "the update is not valid JSON: %w", err)
+	}
+	for name, value := range from {
+		old, exists := into[name]
+		if top && name == "id" && exists {
+			continue
+		}
+		if exists && isObject(old) && isObject(value) {
+			merged, err := deepMerge(old, value, false)
+			if err != nil {
+				return nil, err
+			}
+			value = merged
+		}
+		into[name] = value
+	}
+	var out bytes.Buffer
+	enc := json.NewEncoder(&out)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(into); err != nil {
+		return nil, syncline.Errorf(syncline.CodeInvalid, "the update cannot be merged: %w", err)
+	}
+	return bytes.TrimSuffix(out.Bytes(), []byte("\n")), nil
+}
+
+func isObject(raw json.RawMessage) bool {
+	raw = bytes.TrimLeft(raw, " \t\r\n")
+	return len(raw) > 0 && raw[0] == '{'
+}
