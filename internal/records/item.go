@@ -3,6 +3,7 @@ package records
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
 	"strconv"
 	"unicode/utf8"
 
@@ -92,8 +93,7 @@ func newItem(op Op, raw json.RawMessage) (Item, error) {
 	return item, nil
 }
 
-// recordID returns the record's id as the collection's key: a string as it is,
-// a number in its shortest decimal form.
+// recordID returns the record's id as the collection's key.
 func recordID(raw json.RawMessage) (string, error) {
 	var head struct {
 		ID json.RawMessage `json:"id"`
@@ -101,19 +101,26 @@ func recordID(raw json.RawMessage) (string, error) {
 	if err := json.Unmarshal(raw, &head); err != nil {
 		return "", syncline.Errorf(syncline.CodeInvalid, "is not valid JSON: %w", err)
 	}
-	if len(head.ID) == 0 || bytes.Equal(head.ID, []byte("null")) {
+	return ParseID(head.ID)
+}
+
+// ParseID reads an external id as functions give it: a string as it is, a
+// number in its shortest decimal form.
+func ParseID(raw json.RawMessage) (string, error) {
+	raw = bytes.TrimSpace(raw)
+	if len(raw) == 0 || bytes.Equal(raw, []byte("null")) {
 		return "", syncline.Errorf(syncline.CodeInvalid, "has no id").
 			WithHint("every record needs an id: a string or a number that is the same each time the object is seen")
 	}
-	if head.ID[0] != '"' {
-		if head.ID[0] != '-' && (head.ID[0] < '0' || head.ID[0] > '9') {
-			return "", syncline.Errorf(syncline.CodeInvalid, "has an id that is %s, not a string or a number", kindOf(head.ID))
+	if raw[0] != '"' {
+		if raw[0] != '-' && (raw[0] < '0' || raw[0] > '9') {
+			return "", syncline.Errorf(syncline.CodeInvalid, "has an id that is %s, not a string or a number", kindOf(raw))
 		}
-		id, err := Canonical(head.ID)
+		id, err := Canonical(raw)
 		return string(id), err
 	}
 	var id string
-	if err := json.Unmarshal(head.ID, &id); err != nil {
+	if err := json.Unmarshal(raw, &id); err != nil {
 		return "", syncline.Errorf(syncline.CodeInvalid, "has an unreadable id: %w", err)
 	}
 	switch {
@@ -144,4 +151,34 @@ func kindOf(raw []byte) string {
 		return "null"
 	}
 	return "a number"
+}
+
+// Chunks splits a batch into parts of at most n items, so that a large one
+// does not hold the store for long. Of equal ids only the one that counts stays.
+func (b *Batch) Chunks(n int) []*Batch {
+	if len(b.Items) <= n {
+		return []*Batch{b}
+	}
+	items := b.Items
+	if b.Op != OpUpdate {
+		last := make(map[string]int, len(items))
+		for i, item := range items {
+			last[item.ID] = i
+		}
+		items = make([]Item, 0, len(last))
+		for i, item := range b.Items {
+			if last[item.ID] == i {
+				items = append(items, item)
+			}
+		}
+	}
+	var chunks []*Batch
+	for part := range slices.Chunk(items, n) {
+		c := &Batch{Op: b.Op, Items: part}
+		for _, item := range part {
+			c.Bytes += len(item.Payload)
+		}
+		chunks = append(chunks, c)
+	}
+	return chunks
 }

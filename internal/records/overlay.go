@@ -8,8 +8,7 @@ import (
 	"syncline/internal/store"
 )
 
-// The limits of one overlay: what one webhook run, or the events of one lane
-// that commit together, may write.
+// The limits of one webhook run: what it may write.
 const (
 	MaxOverlayRecords = 10_000
 	MaxOverlayBytes   = 32 << 20
@@ -49,14 +48,14 @@ func (o *Overlay) Rollback(m Mark) {
 // Size is how many records and bytes are staged.
 func (o *Overlay) Size() (records, bytes int) { return o.records, o.bytes }
 
-// Stage adds a batch. The error names the limit when one is hit; nothing is
-// staged then.
-func (o *Overlay) Stage(model string, b *Batch, g Guard) error {
+// Stage adds a batch of the run that began at the mark since. The error names
+// the limit when one is hit; nothing is staged then.
+func (o *Overlay) Stage(since Mark, model string, b *Batch, g Guard) error {
 	const hint = "save less in one webhook run, or trigger the sync and let a poll fetch the rest"
-	if n := o.records + len(b.Items); n > MaxOverlayRecords {
+	if n := o.records - since.records + len(b.Items); n > MaxOverlayRecords {
 		return syncline.Errorf(syncline.CodeLimit, "a webhook run may write %d records; this one wrote %d", MaxOverlayRecords, n).WithHint(hint)
 	}
-	if n := o.bytes + b.Bytes; n > MaxOverlayBytes {
+	if n := o.bytes - since.bytes + b.Bytes; n > MaxOverlayBytes {
 		return syncline.Errorf(syncline.CodeLimit, "a webhook run may write %d bytes (32 MiB); this one wrote %d", MaxOverlayBytes, n).WithHint(hint)
 	}
 	if len(b.Items) == 0 {

@@ -1,0 +1,332 @@
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"syncline"
+	"syncline/internal/fn"
+	"syncline/internal/fn/host"
+	"syncline/internal/schedule"
+	"syncline/internal/store"
+)
+
+// Polls runs the polls that the schedule hands over.
+type Polls struct {
+	*Engine
+	Wall  time.Duration // limit of one poll
+	Lease time.Duration // extended while a poll runs
+
+	mu      sync.Mutex
+	cancels map[int64]context.CancelCauseFunc
+}
+
+var _ schedule.Poller = (*Polls)(nil)
+
+// Why a running poll is ended from outside.
+var (
+	errMoved = syncline.Errorf(syncline.CodeFenced, "the sync was reset, paused for good or taken over while it ran")
+	errLease = syncline.Errorf(syncline.CodeFenced, "the poll's lease was lost: this process could not extend it in time")
+)
+
+// Cancel ends the running poll of an instance, if there is one here.
+func (p *Polls) Cancel(instanceID int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if cancel := p.cancels[instanceID]; cancel != nil {
+		cancel(errMoved)
+	}
+}
+
+func (p *Polls) enter(id int64, cancel context.CancelCauseFunc) (leave func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.cancels == nil {
+		p.cancels = map[int64]context.CancelCauseFunc{}
+	}
+	p.cancels[id] = cancel
+	return func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		delete(p.cancels, id)
+	}
+}
+
+// Poll runs one poll to its end. When ctx ends it is canceled and will run
+// again at once where the instance is claimed next.
+func (p *Polls) Poll(ctx context.Context, c schedule.Claim) {
+	env, id := c.Instance.EnvironmentID, c.Instance.ID
+	if err := p.poll(ctx, c); err != nil {
+		p.Log.Error("poll", "instance", id, "err", err)
+		// The lease must not keep the instance from its next poll.
+		err := p.Host.Store.Update(context.WithoutCancel(ctx), store.Relaxed, func(tx store.Tx) error {
+			return tx.ReleasePoll(env, id, c.Lease.Epoch)
+		})
+		if err != nil {
+			p.Log.Error("release poll", "instance", id, "err", err)
+		}
+	}
+}
+
+func (p *Polls) poll(ctx context.Context, c schedule.Claim) error {
+	s, run, err := p.begin(ctx, c)
+	if err != nil {
+		return err
+	}
+	position, err := p.Host.Store.Position(ctx)
+	if err != nil {
+		return err
+	}
+	h := host.NewPoll(p.Host, s, c.Lease, run, position)
+
+	runCtx, cancel := context.WithCancelCause(ctx)
+	leave := p.enter(s.Instance.ID, cancel)
+	done := make(chan struct{})
+	var beat sync.WaitGroup
+	beat.Go(func() { p.heartbeat(runCtx, done, c, cancel) })
+
+	call := p.newCall(s, run, fn.EntryExec)
+	call.Limits = p.Limits
+	call.Limits.Wall = p.Wall
+	call.Background = true
+	_, err = p.Runner.Run(runCtx, call, h)
+	if cause := context.Cause(runCtx); err != nil && cause != nil {
+		err = cause
+	}
+	close(done)
+	beat.Wait()
+	cancel(nil)
+	leave()
+	return p.finish(ctx, c, s, h, run, err)
+}
+
+// begin writes the run before it starts, so that one that dies is found.
+func (p *Polls) begin(ctx context.Context, c schedule.Claim) (s *host.Subject, run *syncline.Run, err error) {
+	err = p.Host.Store.Update(ctx, store.Relaxed, func(tx store.Tx) error {
+		env := c.Instance.EnvironmentID
+		if s, err = loadSubject(tx, env, c.Instance.ID); err != nil {
+			return err
+		}
+		run = newRun(s, syncline.RunPoll, p.Clock.Now())
+		run.SyncType = syncline.SyncIncremental
+		if s.Instance.LastSyncDate.IsZero() {
+			run.SyncType = syncline.SyncInitial
+		}
+		if run.Lineage, err = lineage(tx, &s.Instance); err != nil {
+			return err
+		}
+		if err := tx.CreateRun(run); err != nil {
+			return err
+		}
+		s.Instance.PollRunID = run.ID
+		s.Instance.TriggerPending = false
+		return tx.UpdateInstance(&s.Instance)
+	})
+	return s, run, err
+}
+
+// lineage is that of the poll before, when it did not succeed and left a
+// checkpoint from which the new one goes on; 0 begins a new one.
+func lineage(r store.Reader, i *syncline.SyncInstance) (int64, error) {
+	if i.PollCheckpoint == nil || i.LastPollRunID == 0 {
+		return 0, nil
+	}
+	last, err := r.Run(i.EnvironmentID, i.LastPollRunID)
+	if syncline.CodeOf(err) == syncline.CodeNotFound {
+		return 0, nil
+	}
+	if err != nil || last.Status == syncline.RunSuccess {
+		return 0, err
+	}
+	return last.Lineage, nil
+}
+
+// heartbeat extends the lease while the poll runs; a lost one ends the poll.
+func (p *Polls) heartbeat(ctx context.Context, done <-chan struct{}, c schedule.Claim, cancel context.CancelCauseFunc) {
+	good := p.Clock.Now()
+	for {
+		select {
+		case <-done:
+			return
+		case <-p.Clock.After(p.Lease / 3):
+		}
+		now := p.Clock.Now()
+		err := p.Host.Store.Update(ctx, store.Relaxed, func(tx store.Tx) error {
+			return tx.ExtendPoll(c.Instance.EnvironmentID, c.Instance.ID, c.Lease.Epoch, now.Add(p.Lease))
+		})
+		switch {
+		case err == nil:
+			good = now
+		case ctx.Err() != nil:
+			return
+		case fenced(err) || syncline.CodeOf(err) == syncline.CodeNotFound:
+			cancel(errMoved)
+			return
+		case now.Sub(good) > p.Lease:
+			cancel(errLease)
+			return
+		}
+	}
+}
+
+// finish commits the run's end, plans the next poll and tells the app.
+func (p *Polls) finish(ctx context.Context, c schedule.Claim, s *host.Subject, h *host.Poll, run *syncline.Run, err error) error {
+	now := p.Clock.Now()
+	lines := h.TakeLogs()
+	shutdown := canceled(ctx, err)
+	switch {
+	case err == nil:
+		run.Status, run.FinishedAt = syncline.RunSuccess, now
+	case shutdown:
+		fail(run, syncline.RunCanceled, syncline.Errorf(syncline.CodeUnavailable, "the server was stopped; the poll runs again when it is back"), now)
+	case fenced(err):
+		fail(run, syncline.RunCanceled, err, now)
+	default:
+		fail(run, syncline.RunFailed, err, now)
+		lines = append(lines, errorLine(err, now))
+	}
+	// The end is written also while shutting down.
+	ctx = context.WithoutCancel(ctx)
+	commit := func(tx store.Tx) error {
+		if err := h.Fence(tx); err != nil {
+			return err
+		}
+		i, err := tx.Instance(s.Environment.ID, s.Instance.ID)
+		if err != nil {
+			return err
+		}
+		i.PollRunID, i.LastPollRunID = 0, run.ID
+		switch run.Status {
+		case syncline.RunSuccess:
+			i.LastSyncDate, i.PollFailures = run.StartedAt, 0
+		case syncline.RunFailed:
+			i.PollFailures++
+		case syncline.RunCanceled:
+			i.TriggerPending = true
+		}
+		if i.State == syncline.InstanceStarted && run.Status != syncline.RunCanceled {
+			if interval, err := schedule.Interval(&i, &s.Function.Active.Manifest); err == nil {
+				i.NextDueAt = schedule.Next(i.ID, interval, now, i.PollFailures)
+			}
+		}
+		if err := tx.UpdateInstance(&i); err != nil {
+			return err
+		}
+		if err := p.close(tx, run, lines); err != nil {
+			return err
+		}
+		if err := p.announce(tx, s, run, now); err != nil {
+			return err
+		}
+		return tx.ReleasePoll(s.Environment.ID, i.ID, c.Lease.Epoch)
+	}
+	end := p.Host.Store.Update(ctx, store.Durable, commit)
+	if end != nil && (fenced(end) || syncline.CodeOf(end) == syncline.CodeNotFound) {
+		// The instance went on without this run: only the run's own end is left.
+		if run.Status != syncline.RunCanceled {
+			fail(run, syncline.RunCanceled, errMoved, now)
+		}
+		return p.Host.Store.Update(ctx, store.Durable, func(tx store.Tx) error {
+			if err := p.close(tx, run, lines); err != nil {
+				return err
+			}
+			err := tx.ReleasePoll(s.Environment.ID, s.Instance.ID, c.Lease.Epoch)
+			if syncline.CodeOf(err) == syncline.CodeNotFound {
+				return nil
+			}
+			return err
+		})
+	}
+	if end == nil {
+		p.Announced()
+	}
+	return end
+}
+
+func (p *Polls) close(tx store.Tx, run *syncline.Run, lines []syncline.LogLine) error {
+	if err := tx.UpdateRun(run); err != nil {
+		return err
+	}
+	if len(lines) == 0 {
+		return nil
+	}
+	return tx.AppendLogs(run.EnvironmentID, run.ID, lines)
+}
+
+// announce tells the app of what changed, of the end of the first sync, and of
+// failures; a poll that found nothing new is not worth a webhook.
+func (p *Polls) announce(tx store.Tx, s *host.Subject, run *syncline.Run, now time.Time) error {
+	switch run.Status {
+	case syncline.RunFailed:
+		return p.announceFailure(tx, s, run, now)
+	case syncline.RunSuccess:
+	default:
+		return nil
+	}
+	for model := range s.Function.Active.Manifest.Models {
+		result := run.Models[model]
+		if !result.Changed() && run.SyncType != syncline.SyncInitial {
+			continue
+		}
+		if err := p.Announcer.Announce(tx, s, run, model, &result, now); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Reap ends the runs that a process that died left running: they are marked,
+// announced, and polls are due again. It is called at start, before anything
+// runs.
+func (p *Polls) Reap(ctx context.Context) (int, error) {
+	reaped := 0
+	for {
+		var runs []syncline.Run
+		err := p.Host.Store.View(ctx, func(r store.Reader) (err error) {
+			runs, err = r.RunningRuns(100)
+			return err
+		})
+		if err != nil || len(runs) == 0 {
+			return reaped, err
+		}
+		err = p.Host.Store.Update(ctx, store.Durable, func(tx store.Tx) error {
+			for _, run := range runs {
+				if err := p.reap(tx, run); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return reaped, err
+		}
+		reaped += len(runs)
+	}
+}
+
+func (p *Polls) reap(tx store.Tx, run syncline.Run) error {
+	now := p.Clock.Now()
+	err := errors.New("the process ended while the function ran")
+	fail(&run, syncline.RunReaped, &syncline.Error{Code: syncline.CodeWorkerLost, Message: err.Error()}, now)
+	if err := tx.UpdateRun(&run); err != nil {
+		return err
+	}
+	s, lost := loadSubject(tx, run.EnvironmentID, run.InstanceID)
+	if syncline.CodeOf(lost) == syncline.CodeNotFound {
+		return nil // deleted since
+	}
+	if lost != nil {
+		return lost
+	}
+	if s.Instance.PollRunID != run.ID {
+		return nil
+	}
+	s.Instance.PollRunID, s.Instance.LastPollRunID = 0, run.ID
+	s.Instance.TriggerPending = true
+	if err := tx.UpdateInstance(&s.Instance); err != nil {
+		return err
+	}
+	return p.announceFailure(tx, s, &run, now)
+}

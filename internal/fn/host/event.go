@@ -1,0 +1,237 @@
+package host
+
+import (
+	"context"
+	"encoding/json"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"syncline"
+	"syncline/internal/fn"
+	"syncline/internal/records"
+	"syncline/internal/store"
+)
+
+// Drain is what the events of one lane stage until they commit together: one
+// overlay, a savepoint for each event. It is used by one event at a time.
+type Drain struct {
+	deps    *Deps
+	subject *Subject
+	overlay *records.Overlay
+	// metadata and checkpoint are changes in the order made; the readers of an event
+	// see those of the events before it.
+	metadata   []metadataChange
+	checkpoint []json.RawMessage // nil clears
+}
+
+type metadataChange struct {
+	change  map[string]any
+	replace bool
+}
+
+// NewDrain begins with what is committed.
+func NewDrain(d *Deps, s *Subject) *Drain {
+	return &Drain{deps: d, subject: s, overlay: records.NewOverlay(s.Environment.ID, s.Connection.ID)}
+}
+
+// Size is how many records and bytes are staged.
+func (d *Drain) Size() (records, bytes int) { return d.overlay.Size() }
+
+type mark struct {
+	overlay              records.Mark
+	metadata, checkpoint int
+}
+
+func (d *Drain) mark() mark {
+	return mark{d.overlay.Mark(), len(d.metadata), len(d.checkpoint)}
+}
+
+// Event is the host of one webhook event's run.
+type Event struct {
+	session
+	drain    *Drain
+	event    *syncline.Event
+	from, to mark
+	ended    bool
+}
+
+var _ fn.Host = (*Event)(nil)
+
+// Begin starts an event over what the drain has staged.
+func (d *Drain) Begin(e *syncline.Event) *Event {
+	m := d.mark()
+	return &Event{session: newSession(d.deps, d.subject, e.Watermark), drain: d, event: e, from: m, to: m}
+}
+
+// Keep ends the event and keeps its effects for the commit.
+func (e *Event) Keep() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.to, e.ended = e.drain.mark(), true
+}
+
+// Discard ends the event and forgets its effects.
+func (e *Event) Discard() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.drain.overlay.Rollback(e.from.overlay)
+	e.drain.metadata = e.drain.metadata[:e.from.metadata]
+	e.drain.checkpoint = e.drain.checkpoint[:e.from.checkpoint]
+	e.to, e.ended = e.from, true
+}
+
+// Call answers one host call.
+func (e *Event) Call(ctx context.Context, method string, args json.RawMessage) (json.RawMessage, error) {
+	if method == fn.MethodHTTP {
+		return e.http(ctx, args)
+	}
+	if method == fn.MethodSetMergingStrategy {
+		return nil, e.setMergingStrategy(args)
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.ended {
+		return nil, syncline.Errorf(syncline.CodeFenced, "nango.%s was called after the handler had returned", method).
+			WithHint("await every call before onWebhook returns")
+	}
+	switch method {
+	case fn.MethodBatchSave:
+		return e.batch(records.OpSave, args)
+	case fn.MethodBatchUpdate:
+		return e.batch(records.OpUpdate, args)
+	case fn.MethodBatchDelete:
+		return e.batch(records.OpDelete, args)
+	case fn.MethodGetRecordsByIDs:
+		return e.recordsByIDs(ctx, args)
+	case fn.MethodGetCheckpoint:
+		return e.readCheckpoint(ctx)
+	case fn.MethodSaveCheckpoint:
+		c, err := checkpointArgs(args)
+		if err != nil {
+			return nil, err
+		}
+		e.drain.checkpoint = append(e.drain.checkpoint, c)
+		return nil, nil
+	case fn.MethodClearCheckpoint:
+		e.drain.checkpoint = append(e.drain.checkpoint, nil)
+		return nil, nil
+	case fn.MethodGetMetadata, fn.MethodGetConnection:
+		return e.connection(ctx, method)
+	case fn.MethodSetMetadata, fn.MethodUpdateMetadata:
+		change, err := metadataArgs(args)
+		if err != nil {
+			return nil, err
+		}
+		e.drain.metadata = append(e.drain.metadata, metadataChange{change, method == fn.MethodSetMetadata})
+		return nil, nil
+	}
+	return nil, notOffered(method)
+}
+
+func (e *Event) batch(op records.Op, raw json.RawMessage) (json.RawMessage, error) {
+	model, batch, err := e.batchArgs(op, raw)
+	if err != nil {
+		return nil, err
+	}
+	w := syncline.Writer{LaneID: e.event.LaneID, EventID: e.event.ID}
+	guard := e.guard(model, w, e.event.Replay > 0)
+	if err := e.drain.overlay.Stage(e.from.overlay, e.collection(model), batch, guard); err != nil {
+		return nil, err
+	}
+	return json.RawMessage("true"), nil
+}
+
+func (e *Event) recordsByIDs(ctx context.Context, raw json.RawMessage) (json.RawMessage, error) {
+	model, ids, err := e.idsArgs(raw)
+	if err != nil {
+		return nil, err
+	}
+	var out json.RawMessage
+	err = e.deps.Store.View(ctx, func(r store.Reader) error {
+		found, err := e.drain.overlay.Read(r, e.collection(model), ids)
+		if err != nil {
+			return err
+		}
+		out, err = renderRecords(found)
+		return err
+	})
+	return out, err
+}
+
+func (e *Event) readCheckpoint(ctx context.Context) (json.RawMessage, error) {
+	if n := len(e.drain.checkpoint); n > 0 {
+		return e.drain.checkpoint[n-1], nil
+	}
+	var c json.RawMessage
+	err := e.deps.Store.View(ctx, func(r store.Reader) error {
+		i, err := r.Instance(e.subject.Environment.ID, e.subject.Instance.ID)
+		c = i.WebhookCheckpoint
+		return err
+	})
+	return c, err
+}
+
+func (e *Event) connection(ctx context.Context, method string) (json.RawMessage, error) {
+	var c syncline.Connection
+	err := e.deps.Store.View(ctx, func(r store.Reader) (err error) {
+		c, err = r.Connection(e.subject.Environment.ID, e.subject.Connection.ID)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range e.drain.metadata {
+		c.Metadata = mergeMetadata(c.Metadata, m.change, m.replace)
+	}
+	if method == fn.MethodGetMetadata {
+		return renderMetadata(c.Metadata)
+	}
+	return e.deps.Connections.Describe(ctx, &e.subject.Integration, &c)
+}
+
+// Commit applies the event's effects. run has its id already; its Models and
+// Warnings are filled.
+func (e *Event) Commit(tx store.Tx, run *syncline.Run, now time.Time) error {
+	results, err := e.drain.overlay.Commit(tx, e.from.overlay, e.to.overlay, run.ID, now)
+	if err != nil {
+		return err
+	}
+	run.Models, run.Warnings = map[string]syncline.ModelResult{}, nil
+	for _, collection := range slices.Sorted(maps.Keys(results)) {
+		model, _, _ := strings.Cut(collection, "::")
+		r := results[collection]
+		run.Models[model] = r
+		run.Warnings = append(run.Warnings, Warnings(model, r)...)
+	}
+	if changes := e.drain.metadata[e.from.metadata:e.to.metadata]; len(changes) > 0 {
+		err := changeMetadata(tx, e.subject, e.deps.Clock, func(m map[string]any) map[string]any {
+			for _, c := range changes {
+				m = mergeMetadata(m, c.change, c.replace)
+			}
+			return m
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if n := e.to.checkpoint; n > e.from.checkpoint {
+		i, err := tx.Instance(e.subject.Environment.ID, e.subject.Instance.ID)
+		if err != nil {
+			return err
+		}
+		i.WebhookCheckpoint = e.drain.checkpoint[n-1]
+		return tx.UpdateInstance(&i)
+	}
+	return nil
+}
+
+// Lock locks every collection that the drain writes to, in ascending id.
+func (d *Drain) Lock(tx store.Tx, now time.Time) error { return d.overlay.LockAll(tx, now) }
+
+// ChangedMetadata reports whether the drain changes the connection's metadata.
+func (d *Drain) ChangedMetadata() bool { return len(d.metadata) > 0 }
+
+// TakeLogs returns the event's log lines.
+func (e *Event) TakeLogs() []syncline.LogLine { return e.logs.take(true) }

@@ -1,0 +1,66 @@
+package host
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"syncline"
+)
+
+// maxLogMessage is how long one message may be, in bytes; the rest is cut.
+const maxLogMessage = 16 << 10
+
+// logBuffer collects a run's log lines until they are written.
+type logBuffer struct {
+	mu      sync.Mutex
+	max     int
+	now     func() time.Time
+	lines   []syncline.LogLine
+	seen    int
+	dropped int
+}
+
+func (b *logBuffer) add(l syncline.LogLine) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.seen >= b.max {
+		b.dropped++
+		return
+	}
+	b.seen++
+	if l.At.IsZero() {
+		l.At = b.now()
+	}
+	if len(l.Message) > maxLogMessage {
+		l.Message = strings.ToValidUTF8(l.Message[:maxLogMessage], "") + fmt.Sprintf("… (%d bytes more)", len(l.Message)-maxLogMessage)
+	}
+	b.lines = append(b.lines, l)
+}
+
+// take returns the lines collected since the last take. final adds how many
+// were dropped.
+func (b *logBuffer) take(final bool) []syncline.LogLine {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	lines := b.lines
+	b.lines = nil
+	if final && b.dropped > 0 {
+		lines = append(lines, syncline.LogLine{
+			At: b.now(), Level: syncline.LogWarn,
+			Message: fmt.Sprintf("%d further log lines were dropped; the limit is %d for one run", b.dropped, b.max),
+		})
+		b.dropped = 0
+	}
+	return lines
+}
+
+func list(names []string) string {
+	if len(names) == 0 {
+		return "none"
+	}
+	slices.Sort(names)
+	return strings.Join(names, ", ")
+}

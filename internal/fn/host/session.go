@@ -1,0 +1,239 @@
+package host
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"sync"
+
+	"syncline"
+	"syncline/internal/clock"
+	"syncline/internal/fn"
+	"syncline/internal/records"
+	"syncline/internal/store"
+)
+
+// Upstream makes requests to the external API on behalf of a connection.
+type Upstream interface {
+	Do(ctx context.Context, i *syncline.Integration, c *syncline.Connection, args fn.HTTPArgs) (*fn.HTTPResult, error)
+}
+
+// Connections renders a connection as functions see it, credentials included.
+type Connections interface {
+	Describe(ctx context.Context, i *syncline.Integration, c *syncline.Connection) (json.RawMessage, error)
+}
+
+// Deps are what host calls need.
+type Deps struct {
+	Store       store.Store
+	Clock       clock.Clock
+	Upstream    Upstream
+	Connections Connections
+	// ConnectionsChanged is told when a function changed a connection's
+	// metadata, which may decide where parked deliveries go.
+	ConnectionsChanged func(env, integrationID int64)
+	MaxLogLines        int // kept of one run; further ones are counted
+}
+
+// Subject is what a run is about.
+type Subject struct {
+	Environment syncline.Environment
+	Integration syncline.Integration
+	Connection  syncline.Connection
+	Function    syncline.Function // Active is the version that runs
+	Instance    syncline.SyncInstance
+}
+
+// session is what polls and webhook events have in common.
+type session struct {
+	deps    *Deps
+	subject *Subject
+	marks   *watermarks
+
+	// mu makes calls that change state run one at a time, in the order in
+	// which they come.
+	mu         sync.Mutex
+	strategies map[string]syncline.Strategy
+
+	logs logBuffer
+}
+
+func newSession(d *Deps, s *Subject, watermark int64) session {
+	return session{
+		deps: d, subject: s, marks: newWatermarks(watermark),
+		strategies: map[string]syncline.Strategy{},
+		logs:       logBuffer{max: d.MaxLogLines, now: d.Clock.Now},
+	}
+}
+
+// Log keeps one line of the function's log.
+func (s *session) Log(line syncline.LogLine) { s.logs.add(line) }
+
+// http makes one request. The store's position is read before it is sent.
+func (s *session) http(ctx context.Context, raw json.RawMessage) (json.RawMessage, error) {
+	var args fn.HTTPArgs
+	if err := decode(raw, &args); err != nil {
+		return nil, err
+	}
+	position, err := s.deps.Store.Position(ctx)
+	if err != nil {
+		return nil, err
+	}
+	// Read the connection again: a long poll must not go on with credentials
+	// that were replaced since it began.
+	var c syncline.Connection
+	err = s.deps.Store.View(ctx, func(r store.Reader) (err error) {
+		c, err = r.Connection(s.subject.Environment.ID, s.subject.Connection.ID)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.marks.begin(position)
+	defer s.marks.end()
+	result, err := s.deps.Upstream.Do(ctx, &s.subject.Integration, &c, args)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(result)
+}
+
+// guard is the guard of the next batch of model by w.
+func (s *session) guard(model string, w syncline.Writer, replayed bool) records.Guard {
+	g := records.Guard{
+		Strategy: syncline.StrategyOverride, Watermark: s.marks.batch(model), Writer: w, Replayed: replayed,
+	}
+	if st, ok := s.strategies[model]; ok {
+		g.Strategy = st
+	}
+	return g
+}
+
+func (s *session) setMergingStrategy(raw json.RawMessage) error {
+	var args struct {
+		Model    string            `json:"model"`
+		Strategy syncline.Strategy `json:"strategy"`
+	}
+	if err := decode(raw, &args); err != nil {
+		return err
+	}
+	if err := s.declared(args.Model); err != nil {
+		return err
+	}
+	switch args.Strategy {
+	case syncline.StrategyOverride, syncline.StrategyIgnoreIfModifiedAfter:
+	default:
+		return syncline.Errorf(syncline.CodeInvalid, "setMergingStrategy(%s): unknown strategy %q", args.Model, args.Strategy).
+			WithHint("use 'override' or 'ignore_if_modified_after'")
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.strategies[args.Model] = args.Strategy
+	return nil
+}
+
+// collection is the model part of the key of a model's collection.
+func (s *session) collection(model string) string {
+	return syncline.CollectionModel(model, s.subject.Instance.Variant)
+}
+
+// declared checks that the sync declares model.
+func (s *session) declared(model string) error {
+	m := &s.subject.Function.Active.Manifest
+	if _, ok := m.Models[model]; ok {
+		return nil
+	}
+	names := make([]string, 0, len(m.Models))
+	for name := range m.Models {
+		names = append(names, name)
+	}
+	return syncline.Errorf(syncline.CodeInvalid, "the sync %s does not declare a model %q", m.Name, model).
+		WithHint("it declares %s; add the model to `models` in createSync and deploy again", list(names)).WithField("model")
+}
+
+// batchArgs reads the arguments of a batch call and checks the records.
+func (s *session) batchArgs(op records.Op, raw json.RawMessage) (string, *records.Batch, error) {
+	var args fn.BatchArgs
+	if err := decode(raw, &args); err != nil {
+		return "", nil, err
+	}
+	if err := s.declared(args.Model); err != nil {
+		return "", nil, err
+	}
+	b, err := records.NewBatch(op, args.Model, args.Records)
+	return args.Model, b, err
+}
+
+// idsArgs reads the arguments of getRecordsByIds. An id may be a number.
+func (s *session) idsArgs(raw json.RawMessage) (model string, ids []string, err error) {
+	var args struct {
+		Model string            `json:"model"`
+		IDs   []json.RawMessage `json:"ids"`
+	}
+	if err := decode(raw, &args); err != nil {
+		return "", nil, err
+	}
+	if err := s.declared(args.Model); err != nil {
+		return "", nil, err
+	}
+	for _, raw := range args.IDs {
+		id, err := records.ParseID(raw)
+		if err != nil {
+			return "", nil, syncline.Errorf(syncline.CodeInvalid, "getRecordsByIds(%s): an id %w", args.Model, err)
+		}
+		ids = append(ids, id)
+	}
+	return args.Model, ids, nil
+}
+
+func renderRecords(found map[string]*syncline.Record) (json.RawMessage, error) {
+	out := make(map[string]json.RawMessage, len(found))
+	for id, r := range found {
+		if !r.Deleted() && r.PrunedAt.IsZero() {
+			out[id] = r.Payload
+		}
+	}
+	return json.Marshal(out)
+}
+
+func checkpointArgs(raw json.RawMessage) (json.RawMessage, error) {
+	var args struct {
+		Checkpoint json.RawMessage `json:"checkpoint"`
+	}
+	if err := decode(raw, &args); err != nil {
+		return nil, err
+	}
+	c := bytes.TrimSpace(args.Checkpoint)
+	const max = 64 << 10
+	switch {
+	case len(c) == 0 || c[0] != '{':
+		return nil, syncline.Errorf(syncline.CodeInvalid, "saveCheckpoint: the checkpoint is not an object").
+			WithHint("pass an object such as { since: '2026-01-01T00:00:00Z' }; clearCheckpoint() removes it")
+	case len(c) > max:
+		return nil, syncline.Errorf(syncline.CodeTooLarge, "saveCheckpoint: the checkpoint has %d bytes; the limit is %d", len(c), max).
+			WithHint("keep only what the next run needs to go on from")
+	}
+	return c, nil
+}
+
+func metadataArgs(raw json.RawMessage) (map[string]any, error) {
+	var args struct {
+		Metadata map[string]any `json:"metadata"`
+	}
+	if err := decode(raw, &args); err != nil {
+		return nil, err
+	}
+	if args.Metadata == nil {
+		return nil, syncline.Errorf(syncline.CodeInvalid, "the metadata is not an object")
+	}
+	return args.Metadata, nil
+}
+
+func decode(raw json.RawMessage, into any) error {
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.UseNumber()
+	if err := d.Decode(into); err != nil {
+		return syncline.Errorf(syncline.CodeInvalid, "the call's arguments are not what it takes: %w", err)
+	}
+	return nil
+}

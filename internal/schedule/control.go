@@ -1,0 +1,150 @@
+package schedule
+
+import (
+	"context"
+	"time"
+
+	"syncline"
+	"syncline/internal/clock"
+	"syncline/internal/store"
+)
+
+// Control carries out commands on sync instances.
+type Control struct {
+	Store store.Store
+	Clock clock.Clock
+	// Wake tells the ticker that something may be due; Cancel ends the running poll of
+	// an instance whose epoch moved. Both return at once.
+	Wake   func()
+	Cancel func(instanceID int64)
+}
+
+// TriggerOptions are the options of a trigger.
+type TriggerOptions struct {
+	Reset      bool // forget checkpoints and the last sync date
+	EmptyCache bool // remove the sync's records; needs Reset
+}
+
+// Trigger asks for one poll outside of the schedule: at once, or right after
+// the poll that runs now. A reset moves the instance's epoch, so that whatever
+// runs at that moment can no longer write.
+func (c *Control) Trigger(ctx context.Context, env, instanceID int64, o TriggerOptions) error {
+	if o.EmptyCache && !o.Reset {
+		return syncline.Errorf(syncline.CodeInvalid, "emptyCache needs reset").
+			WithHint("set reset to true too: a sync that goes on from its checkpoint would not fetch the removed records again").WithField("opts.emptyCache")
+	}
+	err := c.update(ctx, env, instanceID, func(tx store.Tx, i *syncline.SyncInstance) error {
+		i.TriggerPending = true
+		if !o.Reset {
+			return nil
+		}
+		i.Epoch++
+		i.PollCheckpoint, i.WebhookCheckpoint = nil, nil
+		i.LastSyncDate = time.Time{}
+		i.PollFailures = 0
+		if err := tx.ReleasePoll(env, i.ID, i.PollLease.Epoch); err != nil {
+			return err
+		}
+		if o.EmptyCache {
+			return emptyCache(tx, i)
+		}
+		return nil
+	})
+	if err == nil {
+		if o.Reset {
+			c.Cancel(instanceID)
+		}
+		c.Wake()
+	}
+	return err
+}
+
+func emptyCache(tx store.Tx, i *syncline.SyncInstance) error {
+	f, err := tx.Function(i.EnvironmentID, i.FunctionID)
+	if err != nil {
+		return err
+	}
+	for model := range f.Active.Manifest.Models {
+		coll, err := tx.Collection(i.EnvironmentID, i.ConnectionID, syncline.CollectionModel(model, i.Variant))
+		if syncline.CodeOf(err) == syncline.CodeNotFound {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if err := tx.EmptyCollection(i.EnvironmentID, coll.ID); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Start starts the schedule: one poll at once, then by its frequency. A
+// schedule that runs already is left alone.
+func (c *Control) Start(ctx context.Context, env, instanceID int64) error {
+	err := c.update(ctx, env, instanceID, func(_ store.Tx, i *syncline.SyncInstance) error {
+		if i.State != syncline.InstanceStarted {
+			i.State = syncline.InstanceStarted
+			i.NextDueAt = c.Clock.Now()
+		}
+		return nil
+	})
+	if err == nil {
+		c.Wake()
+	}
+	return err
+}
+
+// Pause stops the schedule. A poll that runs goes on to its end; webhooks are
+// handled as before.
+func (c *Control) Pause(ctx context.Context, env, instanceID int64) error {
+	return c.update(ctx, env, instanceID, func(_ store.Tx, i *syncline.SyncInstance) error {
+		i.State = syncline.InstancePaused
+		i.NextDueAt = time.Time{}
+		return nil
+	})
+}
+
+// SetFrequency overrides the sync's frequency for the instance; "" goes back
+// to the sync's own.
+func (c *Control) SetFrequency(ctx context.Context, env, instanceID int64, frequency string) error {
+	if frequency != "" {
+		if _, err := syncline.ParseFrequency(frequency); err != nil {
+			return err
+		}
+	}
+	err := c.update(ctx, env, instanceID, func(tx store.Tx, i *syncline.SyncInstance) error {
+		i.FrequencyOverride = frequency
+		now := c.Clock.Now()
+		if i.State != syncline.InstanceStarted || !i.NextDueAt.After(now) {
+			return nil
+		}
+		f, err := tx.Function(env, i.FunctionID)
+		if err != nil {
+			return err
+		}
+		interval, err := Interval(i, &f.Active.Manifest)
+		if err != nil {
+			return err
+		}
+		i.NextDueAt = Next(i.ID, interval, now, i.PollFailures)
+		return nil
+	})
+	if err == nil {
+		c.Wake()
+	}
+	return err
+}
+
+func (c *Control) update(ctx context.Context, env, id int64, change func(store.Tx, *syncline.SyncInstance) error) error {
+	return c.Store.Update(ctx, store.Durable, func(tx store.Tx) error {
+		i, err := tx.Instance(env, id)
+		if err != nil {
+			return err
+		}
+		if err := change(tx, &i); err != nil {
+			return err
+		}
+		return tx.UpdateInstance(&i)
+	})
+}
