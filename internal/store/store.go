@@ -75,6 +75,7 @@ type Tx interface {
 	RunWriter
 	RecordWriter
 	NotificationWriter
+	Housekeeping
 }
 
 // Page bounds a listing. Limit 0 means 100; engines cap it at 10,000.
@@ -376,4 +377,21 @@ type NotificationReader interface {
 type NotificationWriter interface {
 	CreateNotification(n *syncline.Notification) error // sets n.ID
 	UpdateNotification(n *syncline.Notification) error
+}
+
+// Housekeeping removes what nobody needs any more, over all environments. Each call
+// handles at most limit rows and returns how many it did.
+type Housekeeping interface {
+	// ReleaseLeases frees every lease. It is for an embedded store at start,
+	// when no other process can hold one.
+	ReleaseLeases() error
+	// PurgeRuns removes runs, with their logs, that finished before t.
+	PurgeRuns(t time.Time, limit int) (int, error)
+	// PurgeNotifications removes delivered and failed notifications made before t.
+	PurgeNotifications(t time.Time, limit int) (int, error)
+	// PurgeDeliveries removes the states of deliveries that ended (processed,
+	// ignored, expired, dead) and were received before t, with their events.
+	PurgeDeliveries(t time.Time, limit int) (int, error)
+	// OpenDeliveries lists which of the positions have not ended.
+	OpenDeliveries(positions []int64) ([]int64, error)
 }

@@ -1,0 +1,217 @@
+package dispatch_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+
+	"syncline"
+	"syncline/internal/dispatch"
+	"syncline/internal/fn"
+	"syncline/internal/schedule"
+	"syncline/internal/store"
+)
+
+var resetAll = schedule.TriggerOptions{Reset: true, EmptyCache: true}
+
+func TestAWebhookThatLandsDuringASlowPollIsNotClobbered(t *testing.T) {
+	t.Parallel()
+	for name, cached := range map[string]bool{"with the record in the cache": true, "with an empty cache": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, 1)
+			w.onWebhook = func(ctx context.Context, h fn.Host, payload json.RawMessage) error {
+				return save(ctx, h, string(payload))
+			}
+			w.start()
+			if cached {
+				w.deliver(0, `{"id":"1","v":"old"}`)
+				w.settled()
+			}
+			w.exec = func(ctx context.Context, h fn.Host) error {
+				if err := ignoreIfModified(ctx, h); err != nil {
+					return err
+				}
+				if err := fetch(ctx, h); err != nil {
+					return err
+				}
+				w.deliver(0, `{"id":"1","v":"fresh"}`)
+				w.settled()
+				// 1,500 records: the guard holds beyond the first thousand too.
+				page := make([]string, 1500)
+				for i := range page {
+					page[i] = fmt.Sprintf(`{"id":"p%d"}`, i)
+				}
+				page[1400] = `{"id":"1","v":"stale"}`
+				return save(ctx, h, page...)
+			}
+			w.poll(t.Context(), 0)
+			run := w.lastRun(0)
+			if got := w.cache(0)["1"]; got != `{"id":"1","v":"fresh"}` {
+				t.Errorf("the cache has %s", got)
+			}
+			if m := run.Models["Issue"]; run.Status != syncline.RunSuccess || m.Skipped != 1 || m.Contested != 1 || m.Added != 1499 {
+				t.Errorf("the run is %s with %+v, %s", run.Status, m, run.Error)
+			}
+		})
+	}
+}
+
+func TestAWebhookDeletionDuringASlowPollIsNotUndone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1)
+	w.onWebhook = func(ctx context.Context, h fn.Host, payload json.RawMessage) error {
+		return call(ctx, h, fn.MethodBatchDelete, string(payload))
+	}
+	w.start()
+	stale := func(during func()) func(ctx context.Context, h fn.Host) error {
+		return func(ctx context.Context, h fn.Host) error {
+			if err := ignoreIfModified(ctx, h); err != nil {
+				return err
+			}
+			if err := fetch(ctx, h); err != nil {
+				return err
+			}
+			during()
+			return save(ctx, h, `{"id":"1"}`)
+		}
+	}
+	w.exec = stale(func() {})
+	w.poll(t.Context(), 0)
+	w.exec = stale(func() { w.deliver(0, `{"id":"1"}`); w.settled() })
+	w.poll(t.Context(), 0)
+	if c := w.cache(0); len(c) != 0 {
+		t.Errorf("the deleted record is back: %v", c)
+	}
+}
+
+func TestAPollThatWasResetWhileItRanWritesNothingMore(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1)
+	w.exec = func(ctx context.Context, h fn.Host) error {
+		if err := save(ctx, h, `{"id":"before"}`); err != nil {
+			return err
+		}
+		if err := w.ctl.Trigger(t.Context(), w.env.ID, w.instances[0].ID, resetAll); err != nil {
+			return err
+		}
+		return save(context.WithoutCancel(ctx), h, `{"id":"after"}`)
+	}
+	w.poll(t.Context(), 0)
+	if c := w.cache(0); len(c) != 0 {
+		t.Errorf("the cache has %v after emptyCache", c)
+	}
+	if run := w.lastRun(0); run.Status != syncline.RunCanceled || !strings.Contains(run.Error, "reset") {
+		t.Errorf("the run is %s: %s", run.Status, run.Error)
+	}
+	if i := w.instance(0); !i.TriggerPending || i.PollLease.Owner != "" && i.PollLease.Until.After(w.clock.Now()) {
+		t.Errorf("the next poll cannot start: %+v", i)
+	}
+}
+
+func TestACheckpointNeverRunsAheadAndAFailedPollIsContinued(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1)
+	w.exec = func(ctx context.Context, h fn.Host) error {
+		if err := save(ctx, h, `{"id":"1"}`); err != nil {
+			return err
+		}
+		if _, err := h.Call(ctx, fn.MethodSaveCheckpoint, json.RawMessage(`{"checkpoint":{"page":1}}`)); err != nil {
+			return err
+		}
+		return &fn.ScriptError{Message: "upstream broke"}
+	}
+	w.poll(t.Context(), 0)
+	first := w.lastRun(0)
+	if first.Status != syncline.RunFailed || first.SyncType != syncline.SyncInitial {
+		t.Fatalf("the first run is %s, %s", first.Status, first.SyncType)
+	}
+	var checkpoint string
+	w.exec = func(ctx context.Context, h fn.Host) error {
+		c, err := h.Call(ctx, fn.MethodGetCheckpoint, nil)
+		checkpoint = string(c)
+		return err
+	}
+	w.poll(t.Context(), 0)
+	second := w.lastRun(0)
+	if checkpoint != `{"page":1}` || second.Lineage != first.ID || second.SyncType != syncline.SyncInitial {
+		t.Errorf("the second run got the checkpoint %s, lineage %d (first run %d), %s", checkpoint, second.Lineage, first.ID, second.SyncType)
+	}
+	w.poll(t.Context(), 0)
+	if third := w.lastRun(0); third.Lineage != third.ID || third.SyncType != syncline.SyncIncremental {
+		t.Errorf("the third run has lineage %d (own id %d), %s", third.Lineage, third.ID, third.SyncType)
+	}
+	if w.instance(0).LastSyncDate.IsZero() || w.instance(0).PollFailures != 0 {
+		t.Error("the successful polls left no trace")
+	}
+}
+
+func TestAStoppedServerRunsItsPollAgain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1)
+	ctx, cancel := context.WithCancel(t.Context())
+	w.exec = func(ctx context.Context, _ fn.Host) error {
+		cancel()
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	w.poll(ctx, 0)
+	if run := w.lastRun(0); run.Status != syncline.RunCanceled {
+		t.Errorf("the run is %s", run.Status)
+	}
+	if i := w.instance(0); !i.TriggerPending || i.PollRunID != 0 {
+		t.Errorf("the instance is %+v", i)
+	}
+}
+
+func TestRunsOfADeadProcessAreReapedAnnouncedAndDueAgain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1)
+	w.exec = func(ctx context.Context, h fn.Host) error {
+		if err := save(ctx, h, `{"id":"1"}`); err != nil {
+			return err
+		}
+		// The next process starts while this one is gone: its view is what the store has now.
+		again := &dispatch.Polls{Engine: w.polls.Engine}
+		n, err := again.Reap(t.Context())
+		if err != nil || n != 1 {
+			t.Errorf("reaped %d, %v", n, err)
+		}
+		run := w.lastRun(0)
+		if run.Status != syncline.RunReaped || run.Models["Issue"].Added != 1 {
+			t.Errorf("the run is %s with %+v", run.Status, run.Models)
+		}
+		if !w.instance(0).TriggerPending {
+			t.Error("the poll is not due again")
+		}
+		if len(w.told) != 1 || w.told[0].result != nil {
+			t.Errorf("the app was told %+v", w.told)
+		}
+		return nil
+	}
+	w.poll(t.Context(), 0)
+}
+
+func TestAnUndeclaredModelIsRefused(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1)
+	w.exec = func(ctx context.Context, h fn.Host) error {
+		_, err := h.Call(ctx, fn.MethodBatchSave, json.RawMessage(`{"model":"Ghost","records":[{"id":"1"}]}`))
+		return err
+	}
+	w.poll(t.Context(), 0)
+	run := w.lastRun(0)
+	if want := `the sync issues does not declare a model "Ghost"`; run.Status != syncline.RunFailed || !strings.Contains(run.Error, want) {
+		t.Errorf("the run is %s: %s", run.Status, run.Error)
+	}
+	var logs []syncline.LogLine
+	must(t, w.store.View(t.Context(), func(r store.Reader) (err error) {
+		logs, err = r.Logs(w.env.ID, run.ID, 0, 10)
+		return err
+	}))
+	if len(logs) != 1 || logs[0].Level != syncline.LogError {
+		t.Errorf("the log is %+v", logs)
+	}
+}
