@@ -1,0 +1,447 @@
+// The JavaScript side of the host API. It runs before the bundle, in every
+// context, and leaves three things behind:
+//
+//   __syncline.module          what `import … from 'nango'` resolves to
+//   __syncline.run(...)        starts one call; the engine drives the event loop
+//   __syncline.settle(...)     hands over the result of a host call or timer
+//
+// Only strings cross the boundary. The engine provides
+//   __sl_call(id, method, args)     queues a host call
+//   __sl_timer(id, milliseconds)    queues a timer
+//   __sl_log(level, message, data)  adds a log line
+//   __sl_end(ok, text)              ends the call
+(() => {
+  'use strict';
+  const { __sl_call, __sl_timer, __sl_log, __sl_end } = globalThis;
+  for (const name of ['__sl_call', '__sl_timer', '__sl_log', '__sl_end']) delete globalThis[name];
+
+  // Intrinsics that user code could replace between two runs.
+  const parse = JSON.parse;
+  const stringify = JSON.stringify;
+
+  let lastID = 0;
+  const waiting = new Map(); // id → [resolve, reject, state]
+  const timers = new Map(); // id → callback
+
+  function ask(state, method, args) {
+    if (!state.open) {
+      return Promise.reject(new Error(`nango.${method} was called after the function had returned; await every call`));
+    }
+    state.pending++;
+    const id = ++lastID;
+    const p = new Promise((resolve, reject) => waiting.set(id, [resolve, reject, state]));
+    __sl_call(id, method, stringify(args ?? {}));
+    return p;
+  }
+
+  function settle(id, kind, text) {
+    if (kind === 'timer') {
+      const callback = timers.get(id);
+      timers.delete(id);
+      if (callback) callback();
+      return;
+    }
+    const entry = waiting.get(id);
+    if (!entry) return;
+    waiting.delete(id);
+    const [resolve, reject, state] = entry;
+    state.pending--;
+    if (kind === 'ok') resolve(text === '' ? undefined : parse(text));
+    else {
+      const e = hostError(parse(text));
+      if (state.draining) state.late ??= e;
+      reject(e);
+    }
+    if (state.pending === 0 && state.drained) state.drained();
+  }
+
+  function hostError({ name, message, code, netCode }) {
+    const e = new Error(message);
+    if (name) e.name = name;
+    if (netCode) e.code = netCode;
+    mark(e, code, 0);
+    return e;
+  }
+
+  // What an error has to do with the host is kept where user code does not see
+  // it, so that the engine can tell the world's faults from the function's.
+  const marks = new WeakMap();
+  function mark(e, hostCode, status) {
+    marks.set(e, { hostCode, status });
+  }
+  function markOf(e) {
+    for (let i = 0; i < 10 && e !== null && typeof e === 'object'; i++, e = e.cause) {
+      const m = marks.get(e);
+      if (m) return m;
+    }
+    return undefined;
+  }
+
+  function describe(e) {
+    if (e === null || typeof e !== 'object') return { name: 'Error', message: `the function threw ${text(e)}` };
+    const m = markOf(e) ?? {};
+    let payload;
+    if (e.name === 'ActionError') payload = e.payload;
+    let message = e.message;
+    if (typeof message !== 'string' || message === '') message = e.type && typeof e.type === 'string' ? e.type : text(e);
+    return {
+      name: typeof e.name === 'string' ? e.name : 'Error', message, stack: typeof e.stack === 'string' ? e.stack : '',
+      payload, hostCode: m.hostCode, status: m.status,
+    };
+  }
+
+  function text(v) {
+    if (typeof v === 'string') return v;
+    if (v instanceof Error) return v.stack ? `${v.name}: ${v.message}\n${v.stack}` : `${v.name}: ${v.message}`;
+    try {
+      return stringify(v) ?? String(v);
+    } catch {
+      return String(v);
+    }
+  }
+
+  function log(level, values) {
+    const [first, ...rest] = values;
+    let data = '';
+    if (typeof first === 'object' && first !== null && !(first instanceof Error)) {
+      try {
+        data = stringify(first);
+      } catch {
+        data = '';
+      }
+    }
+    __sl_log(level, [first, ...rest].map(text).join(' '), data);
+  }
+
+  // ---- HTTP ----
+
+  function encodeParams(params) {
+    if (params === undefined || params === null) return '';
+    if (typeof params === 'string') return params.replace(/^\?/, '');
+    if (typeof URLSearchParams === 'function' && params instanceof URLSearchParams) return params.toString();
+    const out = [];
+    const put = (name, v) => out.push(`${encodeURIComponent(name)}=${encodeURIComponent(v)}`);
+    const add = (name, v) => {
+      if (v === undefined || v === null) return;
+      if (Array.isArray(v)) for (const item of v) add(name.endsWith('[]') ? name : `${name}[]`, item);
+      else if (v instanceof Date) put(name, v.toISOString());
+      else if (typeof v === 'object') for (const [k, item] of Object.entries(v)) add(`${name}[${k}]`, item);
+      else put(name, v);
+    };
+    for (const [name, v] of Object.entries(params)) add(name, v);
+    return out.join('&');
+  }
+
+  function encodeBody(data) {
+    if (data === undefined || data === null) return {};
+    if (typeof data === 'string') return { body: data };
+    if (typeof URLSearchParams === 'function' && data instanceof URLSearchParams) {
+      return { body: data.toString(), contentType: 'application/x-www-form-urlencoded;charset=utf-8' };
+    }
+    if (data instanceof ArrayBuffer) data = new Uint8Array(data);
+    if (ArrayBuffer.isView(data)) {
+      const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+      return { body: __syncline.base64(bytes), bodyEncoding: 'base64', contentType: 'application/octet-stream' };
+    }
+    if (data && typeof data.__multipart === 'function') return data.__multipart();
+    return { body: stringify(data), contentType: 'application/json' };
+  }
+
+  class AxiosError extends Error {
+    constructor(message, code, config, request, response) {
+      super(message);
+      this.name = 'AxiosError';
+      this.isAxiosError = true;
+      this.code = code;
+      this.config = config;
+      this.request = request;
+      this.response = response;
+      if (response) this.status = response.status;
+    }
+    toJSON() {
+      return { name: this.name, message: this.message, code: this.code, status: this.status };
+    }
+  }
+
+  async function http(state, config, method) {
+    if (typeof config === 'string') config = { endpoint: config };
+    if (config === null || typeof config !== 'object' || typeof config.endpoint !== 'string') {
+      throw new TypeError('an HTTP request needs a config with an endpoint, for example { endpoint: "/issues" }');
+    }
+    const headers = {};
+    for (const [name, v] of Object.entries(config.headers ?? {})) if (v !== undefined && v !== null) headers[name] = String(v);
+    const verb = String(method ?? config.method ?? 'GET').toUpperCase();
+    const args = {
+      method: verb, endpoint: config.endpoint, headers, query: encodeParams(config.params), ...encodeBody(config.data),
+      retries: config.retries, retryOn: config.retryOn ?? undefined, baseUrlOverride: config.baseUrlOverride ?? undefined,
+      responseType: config.responseType,
+    };
+    const shown = { ...config, method: verb.toLowerCase(), url: config.endpoint };
+    let r;
+    try {
+      r = await ask(state, 'http', args);
+    } catch (e) {
+      const m = markOf(e);
+      const wrapped = new AxiosError(e.message, e.code ?? 'ERR_NETWORK', shown, {}, undefined);
+      if (m) mark(wrapped, m.hostCode, 0);
+      throw wrapped;
+    }
+    const request = { path: r.url, method: verb };
+    const response = { data: decodeBody(r, config.responseType), status: r.status, statusText: r.statusText, headers: r.headers, config: shown, request };
+    if (r.status >= 200 && r.status < 300) return response;
+    const code = r.status >= 500 ? 'ERR_BAD_RESPONSE' : 'ERR_BAD_REQUEST';
+    const e = new AxiosError(`Request failed with status code ${r.status}`, code, shown, request, response);
+    mark(e, 'upstream_error', r.status);
+    throw e;
+  }
+
+  function decodeBody(r, type) {
+    if (r.encoding === 'base64') {
+      const bytes = __syncline.unbase64(r.body);
+      return typeof Buffer === 'function' ? Buffer.from(bytes) : bytes;
+    }
+    if (type === 'text' || type === 'arraybuffer' || r.body === '') return r.body;
+    try {
+      return parse(r.body);
+    } catch {
+      return r.body; // as axios does without a declared type
+    }
+  }
+
+  // ---- pagination ----
+
+  const at = (value, path) => {
+    if (!path) return value;
+    for (const part of path.split('.')) {
+      if (value === null || value === undefined) return undefined;
+      value = value[part];
+    }
+    return value;
+  };
+
+  function linkOf(header, rel) {
+    for (const part of String(header ?? '').split(/,\s*(?=<)/)) {
+      const m = /^\s*<([^>]*)>(.*)$/s.exec(part);
+      if (!m) continue;
+      for (const p of m[2].split(';')) {
+        const [name, v] = p.split('=').map((s) => s.trim());
+        if (name?.toLowerCase() === 'rel' && v && v.replace(/^"|"$/g, '').split(/\s+/).includes(rel)) return m[1];
+      }
+    }
+    return undefined;
+  }
+
+  async function* paginate(state, defaults, config) {
+    const p = { ...(defaults ?? {}), ...(config.paginate ?? {}) };
+    const kinds = { link: 1, cursor: 1, offset: 1 };
+    if (!kinds[p.type]) {
+      throw new Error(
+        p.type ? `pagination type ${text(p.type)} is not one of link, cursor, offset` :
+          'the provider has no default pagination: pass paginate with a type (link, cursor or offset)');
+    }
+    const verb = String(config.method ?? 'GET').toUpperCase();
+    const inBody = p.in_body ?? ['POST', 'PUT', 'PATCH'].includes(verb);
+    let request = { ...config, method: verb };
+    delete request.paginate;
+    const set = (name, v) => {
+      if (!name) return;
+      if (inBody) request.data = { ...(request.data ?? {}), [name]: v };
+      else if (typeof request.params === 'string') request.params = `${request.params.replace(new RegExp(`(^|&)${name}=[^&]*`), '')}&${name}=${encodeURIComponent(v)}`.replace(/^&/, '');
+      else request.params = { ...(request.params ?? {}), [name]: v };
+    };
+    if (p.limit && p.limit_name_in_request) {
+      const given = inBody ? request.data?.[p.limit_name_in_request] : typeof request.params === 'object' ? request.params?.[p.limit_name_in_request] : undefined;
+      if (given === undefined || config.paginate?.limit !== undefined) set(p.limit_name_in_request, p.limit);
+    }
+    let offset = Number(p.offset_start_value ?? 0);
+    if (p.type === 'offset') {
+      if (!p.offset_name_in_request) throw new Error('offset pagination needs offset_name_in_request');
+      set(p.offset_name_in_request, offset);
+    }
+    if (p.type === 'cursor' && (!p.cursor_name_in_request || !p.cursor_path_in_response)) {
+      throw new Error('cursor pagination needs cursor_name_in_request and cursor_path_in_response');
+    }
+    if (p.type === 'link' && !p.link_rel_in_response_header && !p.link_path_in_response_body) {
+      throw new Error('link pagination needs link_rel_in_response_header or link_path_in_response_body');
+    }
+    const seen = new Set();
+    for (;;) {
+      const response = await http(state, request, verb);
+      const items = at(response.data, p.response_path) ?? [];
+      if (!Array.isArray(items)) {
+        throw new Error(`pagination: ${p.response_path ? `"${p.response_path}" in the response` : 'the response'} is not an array; set response_path`);
+      }
+      let next;
+      if (p.type === 'link') {
+        next = p.link_rel_in_response_header ? linkOf(response.headers.link, p.link_rel_in_response_header) : at(response.data, p.link_path_in_response_body);
+      } else if (p.type === 'cursor') {
+        next = at(response.data, p.cursor_path_in_response);
+        if (typeof next === 'string') next = next.trim();
+      } else if (items.length > 0 && !(p.limit && items.length < p.limit)) {
+        offset += p.offset_calculation_method === 'per-page' ? 1 : items.length;
+        next = offset;
+      }
+      if (next === '' || next === null || next === undefined || (p.type === 'cursor' && items.length === 0)) next = undefined;
+      if (typeof p.on_page === 'function') await p.on_page({ nextPageParam: next, response });
+      // A page may be empty: with links there may be more behind it.
+      if (items.length > 0) yield items;
+      if (next === undefined) return;
+      const key = String(next);
+      if (seen.has(key)) throw new Error(`pagination: the API sent the same next page twice (${key.slice(0, 200)}); stopping instead of looping forever`);
+      seen.add(key);
+      if (p.type === 'link') {
+        // The link has the query in it already.
+        request = { ...request, endpoint: key, params: undefined };
+      } else {
+        set(p.type === 'cursor' ? p.cursor_name_in_request : p.offset_name_in_request, next);
+      }
+    }
+  }
+
+  // ---- the nango object ----
+
+  class ActionError extends Error {
+    constructor(payload) {
+      super(typeof payload?.message === 'string' ? payload.message : 'ActionError');
+      this.name = 'ActionError';
+      this.type = 'action_script_runtime_error';
+      this.payload = payload;
+    }
+  }
+
+  function makeNango(state, context) {
+    // Calls that change state run one after another in the order in which
+    // they were made, also when they are not awaited.
+    let queue = Promise.resolve();
+    const inOrder = (method, args) => {
+      const p = queue.then(() => ask(state, method, args));
+      state.queued++;
+      const done = () => {
+        state.queued--;
+        if (state.pending === 0 && state.drained) state.drained();
+      };
+      queue = p.then(done, done);
+      return p;
+    };
+    const batch = (method) => async (records, model) => {
+      if (!Array.isArray(records)) throw new TypeError(`nango.${method} takes an array of records, got ${text(records)?.slice(0, 100)}`);
+      if (typeof model !== 'string' || model === '') throw new TypeError(`nango.${method} takes the model's name as second argument`);
+      if (records.length === 0) return true;
+      return inOrder(method, { model, records });
+    };
+    const verb = (method) => (config) => http(state, config, method);
+    const nango = {
+      ActionError,
+      connectionId: context.connectionId,
+      providerConfigKey: context.providerConfigKey,
+      environmentName: context.environment,
+      provider: context.provider,
+      variant: context.variant,
+      syncVariant: context.variant,
+      runId: context.runId,
+      lastSyncDate: context.lastSyncDate ? new Date(context.lastSyncDate) : undefined,
+
+      get: verb('GET'), post: verb('POST'), put: verb('PUT'), patch: verb('PATCH'), delete: verb('DELETE'),
+      proxy: (config) => http(state, config),
+      paginate: (config) => paginate(state, context.paginate, config),
+
+      batchSave: batch('batchSave'),
+      batchUpdate: batch('batchUpdate'),
+      batchDelete: batch('batchDelete'),
+      setMergingStrategy: (merging, model) => inOrder('setMergingStrategy', { model, strategy: merging?.strategy ?? merging }),
+      getRecordsByIds: async (ids, model) => {
+        const found = new Map();
+        if (!Array.isArray(ids)) throw new TypeError('nango.getRecordsByIds takes an array of ids');
+        if (ids.length === 0) return found;
+        const records = await inOrder('getRecordsByIds', { model, ids });
+        for (const id of ids) {
+          const key = typeof id === 'number' ? stringify(id) : id;
+          if (Object.prototype.hasOwnProperty.call(records, key)) found.set(id, records[key]);
+        }
+        return found;
+      },
+
+      getCheckpoint: async () => (await inOrder('getCheckpoint')) ?? null,
+      saveCheckpoint: (checkpoint) => inOrder('saveCheckpoint', { checkpoint }),
+      clearCheckpoint: () => inOrder('clearCheckpoint'),
+      getMetadata: () => inOrder('getMetadata'),
+      setMetadata: (metadata) => inOrder('setMetadata', { metadata }),
+      updateMetadata: (metadata) => inOrder('updateMetadata', { metadata }),
+      getConnection: () => inOrder('getConnection'),
+
+      log: async (...values) => {
+        let level = 'info';
+        const last = values[values.length - 1];
+        const levels = { debug: 'debug', info: 'info', warn: 'warn', error: 'error' };
+        if (values.length > 1 && last && typeof last === 'object' && typeof last.level === 'string' && Object.keys(last).every((k) => k === 'level' || k === 'type')) {
+          values.pop();
+          level = levels[last.level] ?? 'info';
+          if (last.level === 'off') return;
+        }
+        log(level, values);
+      },
+    };
+    if (context.webhook) {
+      const { type, headers, deliveryId, receivedAt } = context.webhook;
+      nango.webhook = { type, headers, deliveryId, receivedAt: new Date(receivedAt) };
+    }
+    return new Proxy(nango, {
+      get(target, name) {
+        if (name in target || typeof name === 'symbol' || name === 'then' || name === 'toJSON') return target[name];
+        return () => {
+          throw new Error(`nango.${name} is not offered by this version of Syncline`);
+        };
+      },
+    });
+  }
+
+  // ---- one call ----
+
+  function run(entry, contextText, inputText) {
+    const state = { open: true, pending: 0, queued: 0, drained: undefined, draining: false, late: undefined };
+    const finish = async (ok, value) => {
+      // Calls that were made and not awaited still count, and so do their failures.
+      state.draining = true;
+      while (state.pending > 0 || state.queued > 0) {
+        await new Promise((resolve) => (state.drained = resolve));
+        state.drained = undefined;
+      }
+      state.open = false;
+      if (ok && state.late) __sl_end(false, stringify(describe(state.late)));
+      else __sl_end(ok, value);
+    };
+    (async () => {
+      const definition = globalThis.__syncline_fn?.default ?? globalThis.__syncline_fn;
+      const handler = definition?.[entry];
+      if (typeof handler !== 'function') throw new Error(`the function has no ${entry}`);
+      const nango = makeNango(state, parse(contextText));
+      return handler.call(definition, nango, ...(inputText === '' ? [] : [parse(inputText)]));
+    })().then(
+      (v) => finish(true, v === undefined ? 'null' : stringify(v) ?? 'null'),
+      (e) => finish(false, stringify(describe(e))),
+    ).catch((e) => __sl_end(false, stringify(describe(e))));
+  }
+
+  const define = (type) => (definition) => ({ ...definition, __type: type });
+  const module = {
+    createSync: define('sync'),
+    createAction: define('action'),
+    createOnEvent: define('on-event'),
+    ActionError,
+    AxiosError,
+  };
+
+  globalThis.__syncline = { module, run, settle };
+
+  globalThis.setTimeout = (callback, ms, ...args) => {
+    if (typeof callback !== 'function') throw new TypeError('setTimeout takes a function');
+    const id = ++lastID;
+    timers.set(id, () => callback(...args));
+    __sl_timer(id, Math.max(0, Number(ms) || 0));
+    return id;
+  };
+  globalThis.clearTimeout = (id) => { timers.delete(Number(id)); };
+  globalThis.queueMicrotask ??= (callback) => { Promise.resolve().then(callback); };
+  const say = (level) => (...values) => log(level, values);
+  globalThis.console = { log: say('info'), info: say('info'), debug: say('debug'), warn: say('warn'), error: say('error'), trace: say('debug') };
+})();

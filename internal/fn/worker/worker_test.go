@@ -1,0 +1,207 @@
+package worker_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"syncline"
+	"syncline/internal/fn"
+	"syncline/internal/fn/worker"
+)
+
+// The test binary is its own worker: started with the variable below it serves
+// standard input, as `syncline worker` does.
+func TestMain(m *testing.M) {
+	if memory := os.Getenv(worker.MemoryVariable); memory != "" {
+		os.Exit(worker.Main(context.Background(), os.Stdin, os.Stdout, memory))
+	}
+	goleak.VerifyTestMain(m)
+}
+
+func processes(t *testing.T, o worker.Options) *worker.Pool {
+	t.Helper()
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.Command = func() *exec.Cmd { return exec.Command(exe) }
+	p := worker.NewPool(o)
+	t.Cleanup(p.Close)
+	return p
+}
+
+func inProcess(t *testing.T, o worker.Options) *worker.Pool {
+	t.Helper()
+	p := worker.NewPool(o)
+	t.Cleanup(p.Close)
+	return p
+}
+
+type host func(ctx context.Context, method string, args json.RawMessage) (json.RawMessage, error)
+
+func (h host) Call(ctx context.Context, method string, args json.RawMessage) (json.RawMessage, error) {
+	return h(ctx, method, args)
+}
+
+func (h host) Log(syncline.LogLine) {}
+
+var yes = host(func(context.Context, string, json.RawMessage) (json.RawMessage, error) {
+	return json.RawMessage("true"), nil
+})
+
+func newCall(statements string) fn.Call {
+	source := `var __syncline_fn = { default: { exec: async (nango, input) => {` + statements + `} } };`
+	return fn.Call{
+		EnvironmentID: 1, Entry: fn.EntryExec, BundleHash: source, Limits: fn.Limits{Wall: 20 * time.Second},
+		Bundle: func(context.Context) ([]byte, error) { return []byte(source), nil },
+	}
+}
+
+func TestACallGoesThroughAProcessAndBack(t *testing.T) {
+	t.Parallel()
+	p := processes(t, worker.Options{})
+	var asked []string
+	h := host(func(_ context.Context, method string, args json.RawMessage) (json.RawMessage, error) {
+		asked = append(asked, method+string(args))
+		if method == fn.MethodGetMetadata {
+			return json.RawMessage(`{"a":"é"}`), nil
+		}
+		return json.RawMessage("true"), nil
+	})
+	c := newCall(`const m = await nango.getMetadata(); await nango.batchSave([{ id: '1', m }], 'M'); return [m.a, input.x, typeof process]`)
+	c.Input = json.RawMessage(`{"x":[1]}`)
+	out, err := p.Run(t.Context(), c, h)
+	if err != nil || string(out) != `["é",[1],"undefined"]` {
+		t.Fatalf("got %s, %v", out, err)
+	}
+	if want := `[getMetadata{} batchSave{"model":"M","records":[{"id":"1","m":{"a":"é"}}]}]`; fmt.Sprint(asked) != want {
+		t.Errorf("the host was asked %v", asked)
+	}
+}
+
+func TestErrorsKeepTheirKindAcrossTheProcess(t *testing.T) {
+	t.Parallel()
+	p := processes(t, worker.Options{})
+	var script *fn.ScriptError
+	if _, err := p.Run(t.Context(), newCall(`throw new TypeError('no')`), yes); !errors.As(err, &script) || script.Name != "TypeError" || script.Message != "no" {
+		t.Errorf("a script error came as %#v", err)
+	}
+	fenced := host(func(context.Context, string, json.RawMessage) (json.RawMessage, error) {
+		return nil, syncline.Errorf(syncline.CodeFenced, "moved on")
+	})
+	if _, err := p.Run(t.Context(), newCall(`await nango.batchSave([{ id: 1 }], 'M')`), fenced); !errors.As(err, &script) || script.HostCode != syncline.CodeFenced {
+		t.Errorf("a host error came as %#v", err)
+	}
+	c := newCall(`for (;;);`)
+	c.Limits.CPU = 100 * time.Millisecond
+	_, err := p.Run(t.Context(), c, yes)
+	var coded *syncline.Error
+	if !errors.As(err, &coded) || coded.Code != syncline.CodeLimit || coded.Hint == "" || !strings.Contains(coded.Message, "100ms") {
+		t.Errorf("a limit came as %#v", err)
+	}
+}
+
+func TestAWorkerThatDiesLosesItsRunsAndIsReplaced(t *testing.T) {
+	t.Parallel()
+	p := processes(t, worker.Options{Workers: 1, Memory: 200 << 20})
+	c := newCall(`const a = []; for (let i = 0; ; i++) a.push(JSON.parse('"' + 'x'.repeat(1 << 20) + '"') + i)`)
+	c.Limits.Memory = 4 << 30 // beyond what the process may use
+	c.Limits.CPU = time.Minute
+	_, err := p.Run(t.Context(), c, yes)
+	if syncline.CodeOf(err) != syncline.CodeWorkerLost || !strings.Contains(err.Error(), "memory limit of 200 MiB") {
+		t.Errorf("the run ended with %v", err)
+	}
+	if !fn.Unavailable(err) {
+		t.Error("a lost worker is not the function's fault")
+	}
+	if out, err := p.Run(t.Context(), newCall(`return 1`), yes); err != nil || string(out) != "1" {
+		t.Errorf("the next run got %s, %v", out, err)
+	}
+}
+
+func TestACanceledRunEndsAndTheWorkerLivesOn(t *testing.T) {
+	t.Parallel()
+	p := processes(t, worker.Options{Workers: 1})
+	ctx, cancel := context.WithCancelCause(t.Context())
+	why := errors.New("moved")
+	started := host(func(ctx context.Context, _ string, _ json.RawMessage) (json.RawMessage, error) {
+		cancel(why)
+		<-ctx.Done()
+		return nil, ctx.Err()
+	})
+	if _, err := p.Run(ctx, newCall(`await nango.getMetadata()`), started); !errors.Is(err, why) {
+		t.Errorf("the run ended with %v", err)
+	}
+	if out, err := p.Run(t.Context(), newCall(`return 1`), yes); err != nil || string(out) != "1" {
+		t.Errorf("the next run got %s, %v", out, err)
+	}
+}
+
+func TestBackgroundCallsLeaveRoomForOthers(t *testing.T) {
+	t.Parallel()
+	p := inProcess(t, worker.Options{Workers: 1, Slots: 4})
+	release := make(chan struct{})
+	var entered sync.WaitGroup
+	entered.Add(3)
+	block := host(func(context.Context, string, json.RawMessage) (json.RawMessage, error) {
+		entered.Done()
+		<-release
+		return json.RawMessage("{}"), nil
+	})
+	var all sync.WaitGroup
+	for range 6 {
+		all.Go(func() {
+			c := newCall(`await nango.getMetadata()`)
+			c.Background = true
+			if _, err := p.Run(t.Context(), c, block); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	entered.Wait() // three of four slots are taken; the other polls wait
+	if out, err := p.Run(t.Context(), newCall(`return 'webhook'`), yes); err != nil || string(out) != `"webhook"` {
+		t.Errorf("got %s, %v", out, err)
+	}
+	entered.Add(3)
+	close(release)
+	all.Wait()
+}
+
+func TestAClosedPoolRefusesCalls(t *testing.T) {
+	t.Parallel()
+	p := inProcess(t, worker.Options{})
+	if _, err := p.Run(t.Context(), newCall(``), yes); err != nil {
+		t.Fatal(err)
+	}
+	p.Close()
+	if _, err := p.Run(t.Context(), newCall(``), yes); syncline.CodeOf(err) != syncline.CodeUnavailable {
+		t.Errorf("got %v", err)
+	}
+}
+
+func BenchmarkWarmWebhookCall(b *testing.B) {
+	exe, err := os.Executable()
+	if err != nil {
+		b.Fatal(err)
+	}
+	p := worker.NewPool(worker.Options{Command: func() *exec.Cmd { return exec.Command(exe) }})
+	defer p.Close()
+	c := newCall(`await nango.batchSave([{ id: input.issue.id, title: input.issue.title }], 'M')`)
+	c.WarmKey = "k"
+	c.Input = json.RawMessage(`{"action":"opened","issue":{"id":1,"title":"x","body":"` + strings.Repeat("lorem ", 1000) + `"}}`)
+	for b.Loop() {
+		if _, err := p.Run(b.Context(), c, yes); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
