@@ -1,0 +1,42 @@
+// Runs after the imports of the function's module (definition) and zod.
+const found = [];
+const wrong = (field, message, name) => { found.push({ field, name: name ?? '', message }); return undefined; };
+
+const schema = (field, value, name) => {
+  if (value === undefined || value === null) return undefined;
+  if (typeof zod.toJSONSchema !== 'function') return wrong(field, 'the installed zod is older than version 4, which is needed to read schemas', name);
+  if (typeof value !== 'object' || !value._zod) return wrong(field, 'is not a zod schema', name);
+  try {
+    return zod.toJSONSchema(value, { unrepresentable: 'any', io: 'input' });
+  } catch (e) {
+    return wrong(field, `cannot be turned into a JSON Schema: ${e.message}`, name);
+  }
+};
+const string = (field, value) => {
+  if (value === undefined || value === null) return '';
+  return typeof value === 'string' ? value : wrong(field, 'is not a string') ?? '';
+};
+const strings = (field, value) => {
+  if (value === undefined || value === null) return [];
+  return Array.isArray(value) && value.every((v) => typeof v === 'string') ? value : wrong(field, 'is not an array of strings') ?? [];
+};
+
+export default {
+  exec: async () => {
+    const d = definition.default;
+    if (d === null || typeof d !== 'object' || typeof d.__type !== 'string') return { type: '', problems: [] };
+    const models = {};
+    if (d.models !== undefined) {
+      if (d.models === null || typeof d.models !== 'object') wrong('models', 'is not an object of zod schemas');
+      else for (const [name, model] of Object.entries(d.models)) models[name] = schema('models', model, name) ?? {};
+    }
+    return {
+      type: d.__type, description: string('description', d.description), version: string('version', d.version),
+      frequency: string('frequency', d.frequency), autoStart: d.autoStart === undefined ? undefined : Boolean(d.autoStart), models,
+      metadata: schema('metadata', d.metadata), checkpoint: schema('checkpoint', d.checkpoint),
+      input: schema('input', d.input), output: schema('output', d.output), event: string('event', d.event),
+      webhookSubscriptions: strings('webhookSubscriptions', d.webhookSubscriptions), hasExec: typeof d.exec === 'function',
+      hasOnWebhook: typeof d.onWebhook === 'function', scopes: strings('scopes', d.scopes), order: string('order', d.order), problems: found,
+    };
+  },
+};

@@ -1,0 +1,97 @@
+package bundle
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/evanw/esbuild/pkg/api"
+)
+
+// entryPrefix names the modules that bundles begin with.
+const entryPrefix = "syncline-entry:"
+
+// entries resolves them.
+func entries(dir string, all []found, e entry) api.Plugin {
+	return api.Plugin{Name: "entries", Setup: func(b api.PluginBuild) {
+		b.OnResolve(api.OnResolveOptions{Filter: "^" + entryPrefix}, func(a api.OnResolveArgs) (api.OnResolveResult, error) {
+			return api.OnResolveResult{Path: strings.TrimPrefix(a.Path, entryPrefix), Namespace: "syncline-entry"}, nil
+		})
+		b.OnLoad(api.OnLoadOptions{Filter: ".*", Namespace: "syncline-entry"}, func(a api.OnLoadArgs) (api.OnLoadResult, error) {
+			i, err := strconv.Atoi(a.Path)
+			if err != nil {
+				return api.OnLoadResult{}, err
+			}
+			text := e(all[i])
+			return api.OnLoadResult{Contents: &text, ResolveDir: dir, Loader: api.LoaderJS}, nil
+		})
+	}}
+}
+
+// hosted are the modules that the engine offers, as expressions.
+var hosted = map[string]string{
+	"nango":    "globalThis.__syncline.module",
+	"syncline": "globalThis.__syncline.module",
+	"crypto":   "globalThis.crypto",
+	"buffer":   "{ Buffer }",
+	"url":      "{ URL, URLSearchParams }",
+}
+
+// builtins are Node's own modules; those that are not hosted cannot be had.
+var builtins = regexp.MustCompile(`^(node:.+|assert|async_hooks|buffer|child_process|cluster|constants|crypto|dgram|dns|domain|events|fs|http|http2|https|inspector|module|net|os|path|perf_hooks|process|punycode|querystring|readline|repl|stream|string_decoder|sys|timers|tls|tty|url|util|v8|vm|wasi|worker_threads|zlib)(/.*)?$`)
+
+// hostModules resolves what the engine offers, and names what it cannot offer.
+func hostModules() api.Plugin {
+	return api.Plugin{Name: "host-modules", Setup: func(b api.PluginBuild) {
+		b.OnResolve(api.OnResolveOptions{Filter: `^[^./]`}, func(a api.OnResolveArgs) (api.OnResolveResult, error) {
+			name := strings.TrimPrefix(a.Path, "node:")
+			if _, ok := hosted[name]; ok {
+				return api.OnResolveResult{Path: name, Namespace: "syncline-host"}, nil
+			}
+			if a.Path == "zod" || strings.HasPrefix(a.Path, "zod/") {
+				if !installed(a.ResolveDir, "zod") {
+					return api.OnResolveResult{Errors: []api.Message{{
+						Text: "the package zod is not installed", Detail: "run npm install in the project",
+					}}}, nil
+				}
+			}
+			if builtins.MatchString(a.Path) {
+				return api.OnResolveResult{Errors: []api.Message{{
+					Text:   "the module " + a.Path + " is Node's own and is not offered to functions",
+					Detail: "offered are crypto, buffer and url; for HTTP use nango.get, nango.post …",
+				}}}, nil
+			}
+			return api.OnResolveResult{}, nil
+		})
+		b.OnLoad(api.OnLoadOptions{Filter: ".*", Namespace: "syncline-host"}, func(a api.OnLoadArgs) (api.OnLoadResult, error) {
+			text := "module.exports = " + hosted[a.Path] + ";"
+			return api.OnLoadResult{Contents: &text, Loader: api.LoaderJS}, nil
+		})
+	}}
+}
+
+// installed reports whether a package is in a node_modules above dir.
+func installed(dir, name string) bool {
+	for {
+		if info, err := os.Stat(filepath.Join(dir, "node_modules", name)); err == nil && info.IsDir() {
+			return true
+		}
+		parent := filepath.Dir(dir)
+		if parent == dir {
+			return false
+		}
+		dir = parent
+	}
+}
+
+// zodLocales keeps only zod's English messages: the others are half of it.
+func zodLocales() api.Plugin {
+	return api.Plugin{Name: "zod-locales", Setup: func(b api.PluginBuild) {
+		b.OnLoad(api.OnLoadOptions{Filter: `[\\/]zod[\\/].*[\\/]locales[\\/]index\.(m?js|ts)$`}, func(a api.OnLoadArgs) (api.OnLoadResult, error) {
+			text := `export { default as en } from "./en.js";`
+			return api.OnLoadResult{Contents: &text, ResolveDir: filepath.Dir(a.Path), Loader: api.LoaderJS}, nil
+		})
+	}}
+}
