@@ -69,7 +69,7 @@ type Paginate struct {
 
 // Webhook is how the API's webhooks are verified and read.
 type Webhook struct {
-	Verify []Verify `yaml:"verify" json:"verify,omitempty"` // alternatives, first that applies; empty refuses all
+	Signatures []Signature `yaml:"verify" json:"verify,omitempty"` // alternatives, first that applies; empty refuses all
 	// Type says where the event type is; the first source that has a value wins.
 	Type []Source `yaml:"type" json:"type,omitempty"`
 	// DeliveryID says where the provider's id of the delivery is.
@@ -92,8 +92,8 @@ type Webhook struct {
 	DocsURL    string `yaml:"docs_url" json:"docs_url,omitempty"`
 }
 
-// Verify is one way in which a delivery is signed.
-type Verify struct {
+// Signature is one way in which a delivery is signed.
+type Signature struct {
 	Scheme   string `yaml:"scheme" json:"scheme"`     // hmac-sha256, hmac-sha1, token, none
 	Encoding string `yaml:"encoding" json:"encoding"` // hex or base64
 	Header   string `yaml:"header" json:"header"`

@@ -1,0 +1,191 @@
+package provider
+
+import (
+	"crypto/hmac"
+	"crypto/sha1"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"encoding/hex"
+	"hash"
+	"strconv"
+	"strings"
+	"time"
+
+	"syncline"
+)
+
+// Verify checks the signature of a delivery over its raw bytes with each of
+// the secrets, in constant time. It fails closed: without a section, without a
+// secret, without a signature the delivery is refused. The error has code
+// unauthorized and says which check failed, never what would have passed.
+func (w *Webhook) Verify(d *syncline.Delivery, secrets []string, now time.Time) error {
+	if w == nil || len(w.Signatures) == 0 {
+		return refuse("the webhooks of this provider cannot be verified").
+			WithHint("describe how they are signed in the integration's config.webhook.verify")
+	}
+	var first *syncline.Error
+	for i := range w.Signatures {
+		err := w.Signatures[i].check(d, secrets, now)
+		if err == nil {
+			return nil
+		}
+		if first == nil {
+			first = err
+		}
+	}
+	return first
+}
+
+func refuse(format string, args ...any) *syncline.Error {
+	return syncline.Errorf(syncline.CodeUnauthorized, format, args...)
+}
+
+func (v *Signature) check(d *syncline.Delivery, secrets []string, now time.Time) *syncline.Error {
+	if v.Scheme == SchemeNone {
+		return nil
+	}
+	given := headerValues(d, v.Header)
+	switch {
+	case len(given) == 0:
+		return refuse("the signature is missing: there is no header %s", v.Header).
+			WithHint("set the webhook's secret at the provider; unsigned deliveries are refused")
+	case len(given) > 1:
+		return refuse("there are %d headers %s; there may be one", len(given), v.Header)
+	case len(secrets) == 0:
+		return refuse("no webhook secret is set for this integration").
+			WithHint("set config.webhook.secrets of the integration to the secret that the provider signs with")
+	}
+	value, ok := strings.CutPrefix(given[0], v.Prefix)
+	if !ok {
+		return refuse("the signature in %s does not begin with %q", v.Header, v.Prefix)
+	}
+	if err := v.fresh(d, now); err != nil {
+		return err
+	}
+	var signature []byte
+	if v.Scheme != SchemeToken {
+		var err error
+		if signature, err = v.decode(value); err != nil {
+			return refuse("the signature in %s is not %s", v.Header, v.Encoding)
+		}
+	}
+	content := v.content(d)
+	// All secrets are tried, so that time does not tell which one it was.
+	match := 0
+	for _, s := range secrets {
+		if s == "" {
+			continue
+		}
+		if v.Scheme == SchemeToken {
+			match |= equal([]byte(value), []byte(s))
+			continue
+		}
+		match |= equal(signature, v.sum(content, s))
+	}
+	if match != 1 {
+		return refuse("the signature in %s does not match", v.Header).
+			WithHint("is the secret at the provider the one of this integration, and does nothing change the body on the way?")
+	}
+	return nil
+}
+
+// equal compares in constant time, whatever the lengths.
+func equal(a, b []byte) int {
+	x, y := sha256.Sum256(a), sha256.Sum256(b)
+	return subtle.ConstantTimeCompare(x[:], y[:]) & subtle.ConstantTimeEq(int32(len(a)), int32(len(b)))
+}
+
+func (v *Signature) decode(value string) ([]byte, error) {
+	if v.Encoding == "base64" {
+		return base64.StdEncoding.Strict().DecodeString(value)
+	}
+	return hex.DecodeString(value)
+}
+
+func (v *Signature) sum(content []byte, secret string) []byte {
+	var maker func() hash.Hash = sha256.New
+	if v.Scheme == SchemeHMACSHA1 {
+		maker = sha1.New
+	}
+	m := hmac.New(maker, []byte(secret))
+	m.Write(content)
+	return m.Sum(nil)
+}
+
+// content is what is signed.
+func (v *Signature) content(d *syncline.Delivery) []byte {
+	if v.Signed == "" || v.Signed == "{raw_body}" {
+		return d.Body
+	}
+	var out []byte
+	rest := v.Signed
+	for {
+		before, after, ok := strings.Cut(rest, "{")
+		out = append(out, before...)
+		if !ok {
+			return out
+		}
+		name, tail, _ := strings.Cut(after, "}")
+		switch kind, arg, _ := strings.Cut(name, ":"); kind {
+		case "raw_body":
+			out = append(out, d.Body...)
+		case "timestamp":
+			out = append(out, d.Header(v.Timestamp)...)
+		case "header":
+			out = append(out, d.Header(arg)...)
+		}
+		rest = tail
+	}
+}
+
+// fresh checks that the delivery was signed within the tolerance.
+func (v *Signature) fresh(d *syncline.Delivery, now time.Time) *syncline.Error {
+	if v.Timestamp == "" {
+		return nil
+	}
+	seconds, err := strconv.ParseInt(strings.TrimSpace(d.Header(v.Timestamp)), 10, 64)
+	if err != nil {
+		return refuse("the signing time in %s is missing or not a number", v.Timestamp)
+	}
+	if age := now.Sub(time.Unix(seconds, 0)); age > v.Tolerance || age < -v.Tolerance {
+		return refuse("the delivery was signed too long ago, or in the future: the tolerance is %s", v.Tolerance).
+			WithHint("check this machine's clock")
+	}
+	return nil
+}
+
+func headerValues(d *syncline.Delivery, name string) []string {
+	var values []string
+	for _, h := range d.Headers {
+		if strings.EqualFold(h.Name, name) {
+			values = append(values, h.Value)
+		}
+	}
+	return values
+}
+
+// Sign returns the headers that the provider would sign body with, by the
+// first way that the section knows.
+func (w *Webhook) Sign(body []byte, secret string, now time.Time) ([]syncline.Header, error) {
+	if w == nil || len(w.Signatures) == 0 {
+		return nil, syncline.Errorf(syncline.CodeInvalid, "how the webhooks of this provider are signed is not known")
+	}
+	v := &w.Signatures[0]
+	if v.Scheme == SchemeNone {
+		return nil, nil
+	}
+	d := &syncline.Delivery{Body: body}
+	if v.Timestamp != "" {
+		d.Headers = append(d.Headers, syncline.Header{Name: v.Timestamp, Value: strconv.FormatInt(now.Unix(), 10)})
+	}
+	value := secret
+	if v.Scheme != SchemeToken {
+		sum := v.sum(v.content(d), secret)
+		value = hex.EncodeToString(sum)
+		if v.Encoding == "base64" {
+			value = base64.StdEncoding.EncodeToString(sum)
+		}
+	}
+	return append(d.Headers, syncline.Header{Name: v.Header, Value: v.Prefix + value}), nil
+}
