@@ -7,6 +7,7 @@ package fn
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"time"
 
 	"syncline"
@@ -149,20 +150,20 @@ func (e *HostError) Error() string { return e.Message }
 // its input, is at fault: rate limits, 5xx, network, credentials, a lost
 // worker. Such work waits without spending attempts.
 func Unavailable(err error) bool {
-	switch e := err.(type) {
-	case *ScriptError:
-		switch {
-		case e.Status == 429 || e.Status >= 500 || e.Status == 401 || e.Status == 408:
-			return true
-		case e.Status != 0:
-			return false
+	var script *ScriptError
+	if errors.As(err, &script) {
+		if s := script.Status; s != 0 {
+			return s == 429 || s >= 500 || s == 401 || s == 408
 		}
-		return e.HostCode == syncline.CodeUpstream || e.HostCode == syncline.CodeUnavailable || e.HostCode == syncline.CodeUnauthorized
-	case *syncline.Error:
-		switch e.Code {
-		case syncline.CodeWorkerLost, syncline.CodeUnavailable, syncline.CodeUpstream:
-			return true
-		}
+		return unavailable(script.HostCode)
+	}
+	return unavailable(syncline.CodeOf(err))
+}
+
+func unavailable(c syncline.Code) bool {
+	switch c {
+	case syncline.CodeWorkerLost, syncline.CodeUnavailable, syncline.CodeUpstream, syncline.CodeUnauthorized:
+		return true
 	}
 	return false
 }

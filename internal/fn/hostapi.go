@@ -63,6 +63,9 @@ type HTTPResult struct {
 	Body       string            `json:"body"`
 	Encoding   string            `json:"encoding,omitempty"` // "" (UTF-8) or "base64"
 	URL        string            `json:"url"`                // final URL, without credentials
+	// RateLimited says that the API refused for now, also where the status
+	// alone (403) does not tell.
+	RateLimited bool `json:"rateLimited,omitempty"`
 }
 
 // BatchArgs is the argument of the batch methods.

@@ -3,8 +3,6 @@
 // Go code of its own.
 package provider
 
-import "time"
-
 // AuthMode is how a connection's credentials look, in Nango's words.
 type AuthMode string
 
@@ -69,20 +67,25 @@ type Paginate struct {
 
 // Webhook is how the API's webhooks are verified and read.
 type Webhook struct {
-	Signatures []Signature `yaml:"verify" json:"verify,omitempty"` // alternatives, first that applies; empty refuses all
+	// Signatures are alternatives. The first whose header is there decides, so
+	// that a wrong signature cannot be made good by a weaker one; none refuses all.
+	Signatures []Signature `yaml:"verify" json:"verify,omitempty"`
 	// Type says where the event type is; the first source that has a value wins.
 	Type []Source `yaml:"type" json:"type,omitempty"`
 	// DeliveryID says where the provider's id of the delivery is.
 	DeliveryID []Source `yaml:"delivery_id" json:"delivery_id,omitempty"`
-	// DedupeBody, when not zero, also takes equal bodies within this time as one delivery.
-	DedupeBody time.Duration `yaml:"dedupe_body" json:"dedupe_body,omitempty"`
-	// Match are the ways to find the connections, in order; the first that
-	// yields a value decides.
+	// DedupeBody, when not zero, takes equal bodies without a delivery id as one
+	// delivery within this time; at most an hour.
+	DedupeBody Duration `yaml:"dedupe_body" json:"dedupe_body,omitempty"`
+	// Match are the ways to find the connections, in order. The first whose
+	// value some connection has decides; one that yields no value, or a value
+	// that no connection has, falls through to the next.
 	Match []Match `yaml:"match" json:"match,omitempty"`
 	// MatchAll sends every delivery to all connections; only where the API has
 	// one account per integration.
 	MatchAll bool `yaml:"match_all" json:"match_all,omitempty"`
-	// OrderKey names the object an event is about; several are joined.
+	// OrderKey names the object an event is about; several are joined with #,
+	// and there is no key unless all have a value.
 	OrderKey []Source `yaml:"order_key" json:"order_key,omitempty"`
 	// Payload is how to parse the body: "json" (default), or "json_or_form:payload",
 	// a form whose field holds the JSON when the content type says form.
@@ -94,16 +97,17 @@ type Webhook struct {
 
 // Signature is one way in which a delivery is signed.
 type Signature struct {
-	Scheme   string `yaml:"scheme" json:"scheme"`     // hmac-sha256, hmac-sha1, token, none
-	Encoding string `yaml:"encoding" json:"encoding"` // hex or base64
-	Header   string `yaml:"header" json:"header"`
-	Prefix   string `yaml:"prefix" json:"prefix,omitempty"`
-	// Signed is the template of the signed content; default "{raw_body}".
+	Scheme   string `yaml:"scheme" json:"scheme"`                       // hmac-sha256, hmac-sha1, token, none
+	Encoding string `yaml:"encoding" json:"encoding,omitempty"`         // hex or base64; of the hmac schemes
+	Header   string `yaml:"header" json:"header,omitempty"`             // that carries the signature
+	Prefix   string `yaml:"prefix" json:"prefix,omitempty"`             // of the header's value
+	// Signed is the template of the signed content, of {raw_body}, {timestamp}
+	// and {header:name}; default "{raw_body}".
 	Signed string `yaml:"signed" json:"signed,omitempty"`
 	// Timestamp names the header of the signing time (Unix seconds), and
-	// Tolerance how old it may be.
-	Timestamp string        `yaml:"timestamp" json:"timestamp,omitempty"`
-	Tolerance time.Duration `yaml:"tolerance" json:"tolerance,omitempty"`
+	// Tolerance how far it may be from now, either way.
+	Timestamp string   `yaml:"timestamp" json:"timestamp,omitempty"`
+	Tolerance Duration `yaml:"tolerance" json:"tolerance,omitempty"`
 }
 
 // Source is a place in a delivery: "header:x-github-event", "body:repository.id"

@@ -24,17 +24,25 @@ func (w *Webhook) Verify(d *syncline.Delivery, secrets []string, now time.Time) 
 		return refuse("the webhooks of this provider cannot be verified").
 			WithHint("describe how they are signed in the integration's config.webhook.verify")
 	}
-	var first *syncline.Error
 	for i := range w.Signatures {
-		err := w.Signatures[i].check(d, secrets, now)
-		if err == nil {
-			return nil
-		}
-		if first == nil {
-			first = err
+		if v := &w.Signatures[i]; v.applies(d) {
+			return v.result(d, secrets, now)
 		}
 	}
-	return first
+	return w.Signatures[0].result(d, secrets, now) // says what is missing
+}
+
+// applies reports whether the delivery is signed in this way.
+func (v *Signature) applies(d *syncline.Delivery) bool {
+	return v.Scheme == SchemeNone || len(headerValues(d, v.Header)) > 0
+}
+
+// result is check as an error that is nil when all is well.
+func (v *Signature) result(d *syncline.Delivery, secrets []string, now time.Time) error {
+	if err := v.check(d, secrets, now); err != nil {
+		return err
+	}
+	return nil
 }
 
 func refuse(format string, args ...any) *syncline.Error {
@@ -144,12 +152,16 @@ func (v *Signature) fresh(d *syncline.Delivery, now time.Time) *syncline.Error {
 	if v.Timestamp == "" {
 		return nil
 	}
-	seconds, err := strconv.ParseInt(strings.TrimSpace(d.Header(v.Timestamp)), 10, 64)
-	if err != nil {
-		return refuse("the signing time in %s is missing or not a number", v.Timestamp)
+	given := headerValues(d, v.Timestamp)
+	if len(given) != 1 {
+		return refuse("there are %d headers %s with the signing time; there must be one", len(given), v.Timestamp)
 	}
-	if age := now.Sub(time.Unix(seconds, 0)); age > v.Tolerance || age < -v.Tolerance {
-		return refuse("the delivery was signed too long ago, or in the future: the tolerance is %s", v.Tolerance).
+	seconds, err := strconv.ParseInt(given[0], 10, 64)
+	if err != nil || seconds < 0 || seconds > 1<<40 {
+		return refuse("the signing time in %s is not a number of seconds", v.Timestamp)
+	}
+	if age := now.Sub(time.Unix(seconds, 0)); age > time.Duration(v.Tolerance) || age < -time.Duration(v.Tolerance) {
+		return refuse("the delivery was signed too long ago, or in the future: the tolerance is %s", time.Duration(v.Tolerance)).
 			WithHint("check this machine's clock")
 	}
 	return nil

@@ -8,7 +8,14 @@
 //
 // Every method that reads or writes rows of an environment takes its id, or
 // takes an object that names it. A missing row is an error with code
-// not_found, unless the method says otherwise.
+// not_found, unless the method says otherwise; so is a row of another
+// environment, and a parent that a new row names and that is not there. A disk
+// that is full or fails is unavailable.
+//
+// What a caller leaves zero when it makes a row and the row must have, the
+// store fills in, in the object too: UUID, CreatedAt, UpdatedAt, StartedAt.
+// Times come back in UTC with microseconds. Maps come back non-nil, with their
+// numbers as json.Number, digit by digit as they were stored.
 package store
 
 import (
@@ -34,11 +41,19 @@ const (
 // Store is a main store. All methods are safe for concurrent use.
 type Store interface {
 	// Update runs fn in one atomic transaction: all of its effects, or none
-	// when it returns an error (which Update returns unchanged). fn may run
-	// more than once, so it must not have effects outside of tx; it must not do
-	// I/O of its own or wait, because writers queue behind it.
+	// when it returns an error (which Update returns unchanged) or panics (code
+	// internal). fn may run more than once, so it must not have effects outside
+	// of tx; it must not do I/O of its own or wait, because writers queue behind
+	// it, and it must not call Update. tx ends with fn.
+	//
+	// When ctx ends first, Update returns at once: an error that is ctx's own
+	// says that fn did not run and never will; one with code unavailable (which
+	// wraps ctx's) says that fn was running, perhaps still is, and may commit.
 	Update(ctx context.Context, d Durability, fn func(tx Tx) error) error
-	// View runs fn on one consistent snapshot.
+	// View runs fn on one consistent snapshot, which includes every Update that
+	// returned before. A snapshot holds resources: fn should not wait, and must
+	// not call View. r is for one goroutine and ends with fn; once ctx ends,
+	// its reads fail with ctx's error.
 	View(ctx context.Context, fn func(r Reader) error) error
 	// Position is the newest committed position of the store (see
 	// syncline.Record.Seq). It does no I/O on embedded engines.
@@ -78,7 +93,8 @@ type Tx interface {
 	Housekeeping
 }
 
-// Page bounds a listing. Limit 0 means 100; engines cap it at 10,000.
+// Page bounds a listing. Limit 0 means 100; engines cap it at 10,000. So it is
+// for every other limit that this package takes, unless it says otherwise.
 type Page struct {
 	Limit  int
 	Offset int
@@ -117,7 +133,9 @@ type IntegrationWriter interface {
 	// CreateIntegration sets i.ID. A unique key that exists is a conflict.
 	CreateIntegration(i *syncline.Integration) error
 	UpdateIntegration(i *syncline.Integration) error
-	// DeleteIntegration removes the integration from view; its rows stay until purged.
+	// DeleteIntegration removes the integration from view, and with it its
+	// connections and functions, as their own deletes do; the rows stay until
+	// purged.
 	DeleteIntegration(env, id int64, at time.Time) error
 }
 
@@ -169,7 +187,8 @@ type FunctionWriter interface {
 	PutBundle(env int64, hash string, source []byte) error
 	// DeployFunction makes v the active version of the function named by
 	// f's integration, type and name, which is made (or revived) when it does
-	// not exist; it sets f.ID, v.ID, v.FunctionID, v.Number and f.Active.
+	// not exist; it sets f.ID, v.ID, v.FunctionID, v.Number and f.Active. A new
+	// or revived function is enabled, another keeps its switch; f.Enabled tells.
 	DeployFunction(f *syncline.Function, v *syncline.FunctionVersion) error
 	SetFunctionEnabled(env, id int64, enabled bool) error
 	// DeleteFunction marks the function and its instances deleted, as
@@ -190,7 +209,7 @@ type InstanceReader interface {
 	Instances(env int64, f InstanceFilter) ([]syncline.SyncInstance, error) // by id
 	// DueInstances lists, over all environments, the instances that have a
 	// poll to run at now (due while started, or triggered) and whose poll
-	// lease is free, most overdue first.
+	// lease is free: the triggered ones, then the most overdue first.
 	DueInstances(now time.Time, limit int) ([]syncline.SyncInstance, error)
 	// NextDue is the earliest time at which a started instance is due; zero
 	// when none is planned.
@@ -201,9 +220,11 @@ type InstanceReader interface {
 type InstanceWriter interface {
 	// EnsureInstance finds the live instance of (connection, function,
 	// variant) or makes i, with an epoch beyond that of any earlier instance
-	// of the same three and a lane of its own. It fills i; created tells which.
+	// of the same three, free leases and a lane of its own. It fills i; created
+	// tells which. not_found when the connection or the function is not live.
 	EnsureInstance(i *syncline.SyncInstance) (created bool, err error)
-	// UpdateInstance writes all mutable fields except leases. Epoch may only grow.
+	// UpdateInstance writes all mutable fields except leases. Epoch may only
+	// grow: fenced when it is beyond i.Epoch already.
 	UpdateInstance(i *syncline.SyncInstance) error
 	DeleteInstance(env, id int64, at time.Time) error
 	// ClaimPoll takes the poll lease when it is free at now: the lease's epoch
@@ -233,6 +254,9 @@ type DeliveryReader interface {
 	CountDeliveries(env int64, f DeliveryFilter) (int, error)
 	// Parked lists parked deliveries of an integration in receipt order.
 	Parked(env, integrationID int64, limit int) ([]syncline.DeliveryState, error)
+	// OpenDeliveries lists, over all environments, which of the positions have
+	// not ended or are not routed yet.
+	OpenDeliveries(positions []int64) ([]int64, error)
 	// RouterPosition is the inbox position up to which routing is done.
 	RouterPosition() (int64, error)
 }
@@ -261,7 +285,7 @@ type LaneReader interface {
 // LaneWriter writes lanes and their events.
 type LaneWriter interface {
 	// AppendEvents puts events at the end of their lanes, in order, and sets
-	// their ids.
+	// their ids. not_found when the instance of a lane is not live.
 	AppendEvents(events []*syncline.Event) error
 	// ClaimLanes takes up to max lanes that have pending events, a free lease and
 	// no backoff at now; the longest unserved first, so that no lane starves
@@ -277,7 +301,9 @@ type LaneWriter interface {
 	FenceLane(env, laneID, instanceEpoch, leaseEpoch int64) error
 	// UpdateEvent writes status, attempts, last error and run. An event that
 	// leaves pending is counted off its lane and its delivery's state, which
-	// becomes processed or dead with its last open event.
+	// becomes processed or dead with its last open event, with the last error
+	// as its reason when one died or when all were dropped. A dead event that
+	// is made pending again is counted on, and its delivery is routed again.
 	UpdateEvent(e *syncline.Event) error
 }
 
@@ -313,10 +339,10 @@ type RunWriter interface {
 // RecordQuery selects a page of a collection in the order of Seq.
 type RecordQuery struct {
 	After         int64             // positions beyond this
-	ModifiedAfter time.Time         // zero: all
+	ModifiedAfter time.Time         // last modified later than this; zero: all
 	Actions       []syncline.Action // last actions; empty: all
 	IDs           []string          // external ids; nil: all
-	Limit         int
+	Limit         int               // 0: no limit
 }
 
 // RecordReader reads collections and records.
@@ -336,17 +362,19 @@ type RecordReader interface {
 
 // RecordWriter writes collections and records.
 type RecordWriter interface {
-	// LockCollection finds or makes the collection and holds its lock until
-	// the transaction ends. Callers lock several in ascending id: they find
-	// the ids first (EnsureCollection), then lock.
+	// EnsureCollection finds or makes the collection and returns its id.
 	EnsureCollection(env, connectionID int64, model string, now time.Time) (int64, error)
+	// LockCollection holds the collection's lock until the transaction ends.
+	// Callers lock several in ascending id: they find the ids first
+	// (EnsureCollection), then lock.
 	LockCollection(env, collectionID int64) (syncline.Collection, error)
 	// NextSeq reserves n positions under the lock of a collection and returns
 	// the first; they are consecutive.
 	NextSeq(n int) (int64, error)
 	// PutRecords inserts or replaces records by external id, and moves the
 	// collection's LastSeq and LastModifiedAt to those of the last record.
-	// Records come in the order of their Seq.
+	// Records come in the order of their Seq, beyond the collection's, and
+	// LastModifiedAt does not decrease: readers search by it.
 	PutRecords(env, collectionID int64, records []*syncline.Record) error
 	// TouchRecords notes that a delete-tracking window saw the records.
 	TouchRecords(env, collectionID, window int64, ids []string) error
@@ -392,6 +420,4 @@ type Housekeeping interface {
 	// PurgeDeliveries removes the states of deliveries that ended (processed,
 	// ignored, expired, dead) and were received before t, with their events.
 	PurgeDeliveries(t time.Time, limit int) (int, error)
-	// OpenDeliveries lists which of the positions have not ended.
-	OpenDeliveries(positions []int64) ([]int64, error)
 }

@@ -191,7 +191,8 @@
     if (r.status >= 200 && r.status < 300) return response;
     const code = r.status >= 500 ? 'ERR_BAD_RESPONSE' : 'ERR_BAD_REQUEST';
     const e = new AxiosError(`Request failed with status code ${r.status}`, code, shown, request, response);
-    mark(e, 'upstream_error', r.status);
+    // A rate limit is the world's fault, whatever status it comes with.
+    mark(e, 'upstream_error', r.rateLimited ? 429 : r.status);
     throw e;
   }
 

@@ -1,0 +1,179 @@
+// Package api is the HTTP API: Nango's shapes and statuses where Nango has the
+// endpoint, our own beside them. It owns requests and answers, the rules of what
+// input is accepted, and the one mapping from error codes to statuses. What a
+// command does is done elsewhere; the package must not know how runs, lanes or
+// deliveries work.
+//
+// Every query of a handler names the environment of the caller's key.
+package api
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"strings"
+
+	"syncline/internal/clock"
+	"syncline/internal/provider"
+	"syncline/internal/schedule"
+	"syncline/internal/secret"
+	"syncline/internal/store"
+)
+
+// The limits of request bodies, in bytes.
+const (
+	DefaultMaxBody       = 10 << 20
+	DefaultMaxDeployBody = 64 << 20
+)
+
+// Deps is what the API works with.
+type Deps struct {
+	Store     store.Store
+	Secrets   *secret.Sealer
+	Catalogue Catalogue
+	Syncs     SyncControl
+	Hooks     Hooks
+	Clock     clock.Clock
+	Log       *slog.Logger
+	// PublicURL is where external APIs reach this server, for webhook URLs.
+	PublicURL string
+	// Ready reports what else than the store must work for the server to be
+	// ready (the inbox); nil: nothing.
+	Ready func(ctx context.Context) error
+	// Received is the newest position of the inbox; nil: unknown.
+	Received func(ctx context.Context) (int64, error)
+	// Metrics serves GET /metrics; nil: there is none.
+	Metrics http.Handler
+	// MaxBody and MaxDeployBody are limits in bytes; 0 takes the default.
+	MaxBody       int64
+	MaxDeployBody int64
+}
+
+// Catalogue is what the API asks of the provider catalogue.
+type Catalogue interface {
+	// Provider finds a provider by name.
+	Provider(name string) (*provider.Provider, bool)
+	// Names lists all providers, sorted.
+	Names() []string
+}
+
+// SyncControl carries out commands on sync instances; schedule.Control
+// implements it.
+type SyncControl interface {
+	Trigger(ctx context.Context, env, instanceID int64, o schedule.TriggerOptions) error
+	Start(ctx context.Context, env, instanceID int64) error
+	Pause(ctx context.Context, env, instanceID int64) error
+	// SetFrequency overrides the sync's frequency; "" goes back to it.
+	SetFrequency(ctx context.Context, env, instanceID int64, frequency string) error
+}
+
+// Hooks are told after a change has been committed. They return at once.
+type Hooks interface {
+	// ConnectionsChanged: connections of the integration, or the integration
+	// itself, were made, changed or deleted.
+	ConnectionsChanged(env, integrationID int64)
+	// FunctionsChanged: functions of the integration were deployed or deleted.
+	FunctionsChanged(env, integrationID int64)
+	// SchedulesChanged: instances were made, or are due at another time.
+	SchedulesChanged()
+	// NotificationsChanged: a notification is due.
+	NotificationsChanged()
+}
+
+// NoHooks are hooks that nobody listens to.
+type NoHooks struct{}
+
+var _ Hooks = NoHooks{}
+
+// ConnectionsChanged does nothing.
+func (NoHooks) ConnectionsChanged(_, _ int64) {}
+
+// FunctionsChanged does nothing.
+func (NoHooks) FunctionsChanged(_, _ int64) {}
+
+// SchedulesChanged does nothing.
+func (NoHooks) SchedulesChanged() {}
+
+// NotificationsChanged does nothing.
+func (NoHooks) NotificationsChanged() {}
+
+// server holds the handlers.
+type server struct {
+	Deps
+	auth *authenticator
+	mux  *http.ServeMux
+}
+
+// New returns the API as a handler for all paths that nothing else serves: what
+// it does not know it answers with 404 as JSON.
+func New(d Deps) http.Handler {
+	if d.MaxBody == 0 {
+		d.MaxBody = DefaultMaxBody
+	}
+	if d.MaxDeployBody == 0 {
+		d.MaxDeployBody = DefaultMaxDeployBody
+	}
+	if d.Hooks == nil {
+		d.Hooks = NoHooks{}
+	}
+	d.PublicURL = strings.TrimRight(d.PublicURL, "/")
+	s := &server{Deps: d, auth: newAuthenticator(d.Store, d.Clock), mux: http.NewServeMux()}
+	s.routes()
+	return s
+}
+
+func (s *server) routes() {
+	s.open("GET /healthz", s.health)
+	s.open("GET /readyz", s.ready)
+	if s.Metrics != nil {
+		s.mux.Handle("GET /metrics", s.Metrics)
+	}
+
+	s.handle("GET /providers", s.listProviders)
+	s.handle("GET /providers/{provider}", s.getProvider)
+
+	s.handle("GET /integrations", s.listIntegrations)
+	s.handle("POST /integrations", s.createIntegration)
+	s.handle("GET /integrations/{uniqueKey}", s.getIntegration)
+	s.handle("PATCH /integrations/{uniqueKey}", s.patchIntegration)
+	s.handle("DELETE /integrations/{uniqueKey}", s.deleteIntegration)
+
+	s.handle("GET /connections", s.listConnections)
+	s.handle("POST /connections", s.putConnection)
+	s.handle("GET /connections/{connectionId}", s.getConnection)
+	s.handle("PATCH /connections/{connectionId}", s.patchConnection)
+	s.handle("DELETE /connections/{connectionId}", s.deleteConnection)
+	s.handle("POST /connections/metadata", s.setMetadata)
+	s.handle("PATCH /connections/metadata", s.updateMetadata)
+
+	// Nango's deprecated names of the same.
+	s.handle("GET /connection", s.listConnections)
+	s.handle("POST /connection", s.putConnectionFlat)
+	s.handle("GET /connection/{connectionId}", s.getConnection)
+	s.handle("DELETE /connection/{connectionId}", s.deleteConnection)
+	s.handle("POST /connection/metadata", s.setMetadata)
+	s.handle("PATCH /connection/metadata", s.updateMetadata)
+	s.handle("POST /connection/{connectionId}/metadata", s.setMetadataOfOne)
+	s.handle("PATCH /connection/{connectionId}/metadata", s.updateMetadataOfOne)
+
+	s.handle("GET /records", s.listRecords)
+
+	s.handle("POST /sync/trigger", s.triggerSyncs)
+	s.handle("POST /sync/start", s.startSyncs)
+	s.handle("POST /sync/pause", s.pauseSyncs)
+	s.handle("GET /sync/status", s.syncStatus)
+	s.handle("PUT /sync/update-connection-frequency", s.setFrequency)
+	s.handle("POST /sync/{name}/variant/{variant}", s.createVariant)
+	s.handle("DELETE /sync/{name}/variant/{variant}", s.deleteVariant)
+
+	s.handle("POST /deployments", s.deploy)
+	s.handle("GET /runs", s.listRuns)
+	s.handle("GET /runs/{uuid}", s.getRun)
+	s.handle("GET /runs/{uuid}/logs", s.listLogs)
+	s.handle("GET /deliveries", s.listDeliveries)
+	s.handle("GET /status", s.status)
+	s.handle("GET /environments/current", s.getEnvironment)
+	s.handle("PATCH /environments/current", s.patchEnvironment)
+	s.handle("GET /notifications", s.listNotifications)
+	s.handle("POST /notifications/{id}/resend", s.resendNotification)
+}

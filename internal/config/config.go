@@ -1,0 +1,200 @@
+// Package config owns Syncline's settings: what they are, their defaults and
+// bounds, where each value came from, and the reference page that is made from
+// the tags of [Config]. It knows nothing of what the settings are used for, and
+// it never prints a secret.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"syncline"
+)
+
+//go:generate go test . -run ^TestReferencePage$ -update
+
+// Config is every setting of the server. [Load] fills and checks it.
+//
+// Tags: group is the heading in the reference; flag is the name, from which the
+// variable follows (data-dir: --data-dir and SYNCLINE_DATA_DIR); default, min
+// and max are written as users write them; form names what is expected; help
+// describes the setting. A field with env:"only" has no flag, because a
+// command line can be read by other users of the machine.
+type Config struct {
+	Listen               string        `group:"Server" flag:"listen" default:"127.0.0.1:3003" form:"host:port" help:"Address that the server listens on. Port 0 takes a free one."`
+	PublicURL            string        `group:"Server" flag:"public-url" default:"" form:"URL" help:"Address under which external APIs reach the server; webhook URLs begin with it. Without it, it is made from the listen address."`
+	AllowPrivateNetworks bool          `group:"Server" flag:"allow-private-networks" default:"false" help:"Let functions and the proxy call private, loopback and link-local addresses. For development only."`
+	ShutdownTimeout      time.Duration `group:"Server" flag:"shutdown-timeout" default:"30s" min:"1s" max:"1h" help:"How long a stop waits for runs to finish before they are released to run again at the next start."`
+	LogLevel             string        `group:"Server" flag:"log-level" default:"info" form:"debug|info|warn|error" help:"Least severe messages that are logged."`
+	LogFormat            string        `group:"Server" flag:"log-format" default:"text" form:"text|json" help:"How log lines are written, to standard error."`
+
+	DataDir       string `group:"Data" flag:"data-dir" default:"./.syncline" form:"directory" help:"Where the databases and the key files are. Made when absent; one server at a time can use it."`
+	EncryptionKey Secret `group:"Data" flag:"encryption-key" env:"only" default:"" form:"base64" help:"Key that seals credentials and secrets at rest: 32 bytes in base64. Several, separated by commas, open what older ones sealed; the first one seals. Without it, a key is made and kept in the data directory."`
+
+	WebhookBodyLimit  Size `group:"Size limits" flag:"webhook-body-limit" default:"25MiB" min:"1KiB" max:"1GiB" help:"Largest webhook body that is taken."`
+	RequestBodyLimit  Size `group:"Size limits" flag:"request-body-limit" default:"10MiB" min:"1KiB" max:"1GiB" help:"Largest body of a request to the HTTP API."`
+	DeployBodyLimit   Size `group:"Size limits" flag:"deploy-body-limit" default:"64MiB" min:"1KiB" max:"1GiB" help:"Largest deployment: all functions of an environment are deployed by one request."`
+	ResponseBodyLimit Size `group:"Size limits" flag:"response-body-limit" default:"100MiB" min:"1KiB" max:"1GiB" help:"Largest body that an external API may answer a function or the proxy with."`
+
+	InboxMaxBytes    Size          `group:"Inbox and retention" flag:"inbox-max-bytes" default:"10GiB" min:"1MiB" help:"Size of the inbox beyond which webhooks are answered with 503, so that the sender tries again later."`
+	InboxMinFreeDisk Size          `group:"Inbox and retention" flag:"inbox-min-free-disk" default:"512MiB" help:"Free disk space below which webhooks are answered with 503."`
+	InboxRetention   time.Duration `group:"Inbox and retention" flag:"inbox-retention" default:"30d" min:"1h" help:"How long raw deliveries are kept after they ended; within it they can be replayed and redeliveries are recognised."`
+	RunRetention     time.Duration `group:"Inbox and retention" flag:"run-retention" default:"15d" min:"1h" help:"How long runs and their logs are kept."`
+	ParkedExpiry     time.Duration `group:"Inbox and retention" flag:"parked-expiry" default:"7d" min:"1m" help:"How long a delivery that matches no connection waits for one."`
+
+	Workers           int           `group:"Functions" flag:"workers" default:"2" min:"1" max:"256" help:"Worker processes of one environment. They are started on demand and stopped when idle."`
+	WorkerSlots       int           `group:"Functions" flag:"worker-slots" default:"8" min:"1" max:"1024" help:"Runs that one worker process has at a time."`
+	WorkerMemoryLimit Size          `group:"Functions" flag:"worker-memory-limit" default:"2GiB" min:"64MiB" help:"Most memory that one worker process may use. One that uses more is ended; its runs are tried again."`
+	LaneConcurrency   int           `group:"Functions" flag:"lane-concurrency" default:"64" min:"1" max:"10000" help:"Lanes whose webhook events are handled at a time."`
+	PollConcurrency   int           `group:"Functions" flag:"poll-concurrency" default:"16" min:"1" max:"10000" help:"Polls that run at a time."`
+	PollWallLimit     time.Duration `group:"Functions" flag:"poll-wall-limit" default:"30m" min:"1s" max:"24h" help:"Longest that one poll may run. A poll that saves checkpoints goes on from the newest one."`
+	WebhookWallLimit  time.Duration `group:"Functions" flag:"webhook-wall-limit" default:"1m" min:"1s" max:"1h" help:"Longest that one call of onWebhook may run."`
+	RunCPULimit       time.Duration `group:"Functions" flag:"run-cpu-limit" default:"1m" min:"100ms" max:"24h" help:"Longest that one run may compute; waiting for external APIs is not counted."`
+	RunMemoryLimit    Size          `group:"Functions" flag:"run-memory-limit" default:"256MiB" min:"16MiB" max:"3GiB" help:"Most memory that one run may use."`
+
+	EventMaxAttempts int           `group:"Retries" flag:"event-max-attempts" default:"5" min:"1" max:"100" help:"How often a webhook event is tried when its handler fails by itself, before it is dead and its lane goes on."`
+	LaneMaxWait      time.Duration `group:"Retries" flag:"lane-max-wait" default:"24h" min:"1s" help:"How long a lane waits for an external API that is unavailable before the event at its head is dead."`
+	NotifyTimeout    time.Duration `group:"Retries" flag:"notify-timeout" default:"20s" min:"1s" max:"5m" help:"How long the user's app has to answer a notification before it is tried again."`
+
+	// SecretKeys are the API keys that are fixed by variables, by environment
+	// name: SYNCLINE_SECRET_KEY_DEV fixes that of "dev".
+	SecretKeys map[string]Secret
+}
+
+// SecretKeyPrefix begins the variables that fix API keys; the rest, in lower
+// case, is the name of the environment.
+const SecretKeyPrefix = "SYNCLINE_SECRET_KEY_"
+
+// minSecretKey is the least length of an API key, in characters: it is all
+// that stands between the network and an environment's credentials.
+const minSecretKey = 16
+
+// Default returns the configuration of a server that is started without flags
+// and variables.
+func Default() Config {
+	var c Config
+	for _, s := range Settings() {
+		if err := s.set(&c, s.Default); err != nil {
+			panic("config: default of --" + s.Flag + ": " + err.Error())
+		}
+	}
+	c.derive()
+	return c
+}
+
+// derive fills what follows from other settings and reports which it filled.
+func (c *Config) derive() (flags []string) {
+	if _, port, err := net.SplitHostPort(c.Listen); c.PublicURL == "" && err == nil && port != "0" {
+		c.PublicURL = PublicURLOf(c.Listen)
+		flags = append(flags, "public-url")
+	}
+	c.PublicURL = strings.TrimRight(c.PublicURL, "/")
+	return flags
+}
+
+// PublicURLOf is the public URL of a server that listens on address
+// (host:port) and has none set. With port 0 it is known only once the server
+// listens; until then [Config.PublicURL] is "".
+func PublicURLOf(address string) string {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return "http://" + address
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "localhost"
+	}
+	return "http://" + net.JoinHostPort(host, port)
+}
+
+// SecretKeyFile is where a server keeps the API key that it made for an
+// environment at first start, for the commands that run beside it.
+func SecretKeyFile(dataDir, environment string) string {
+	return filepath.Join(dataDir, environment+".key")
+}
+
+// Validate checks every setting and returns all that is wrong in one error
+// with code invalid_request, which names the flag, the variable and the
+// expected form of each.
+func (c *Config) Validate() error {
+	var errs []error
+	for _, s := range Settings() {
+		if err := s.check(c); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	errs = append(errs, c.checkAddresses()...)
+	if c.RunMemoryLimit > c.WorkerMemoryLimit {
+		errs = append(errs, fmt.Errorf("%s: %s is more than a whole worker may use, which is %s by %s",
+			settingOf("run-memory-limit").Name(), c.RunMemoryLimit, c.WorkerMemoryLimit, settingOf("worker-memory-limit").Name()))
+	}
+	errs = append(errs, c.checkSecretKeys()...)
+	return invalid(errs)
+}
+
+func (c *Config) checkAddresses() (errs []error) {
+	if _, err := net.ResolveTCPAddr("tcp", portOnly(c.Listen)); err != nil {
+		errs = append(errs, settingOf("listen").wrong(c.Listen, "a host and a port, as 127.0.0.1:3003 or :3003"))
+	}
+	if c.PublicURL != "" {
+		u, err := url.Parse(c.PublicURL)
+		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
+			errs = append(errs, settingOf("public-url").wrong(c.PublicURL, "an absolute URL without user and query, as https://syncline.example.com"))
+		}
+	}
+	if c.DataDir == "" {
+		errs = append(errs, settingOf("data-dir").wrong(c.DataDir, "a directory"))
+	}
+	return errs
+}
+
+// portOnly drops the host: whether it resolves is known when it is listened
+// on, and looking it up here could block.
+func portOnly(address string) string {
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return address
+	}
+	return ":" + port
+}
+
+func (c *Config) checkSecretKeys() (errs []error) {
+	owners := map[Secret]string{}
+	for _, env := range sortedKeys(c.SecretKeys) {
+		key, variable := c.SecretKeys[env], SecretKeyPrefix+strings.ToUpper(env)
+		switch {
+		case !validEnvironment(env):
+			errs = append(errs, fmt.Errorf("%s: the part after %s names an environment; it has to be letters, digits and single underscores and begin with a letter", variable, SecretKeyPrefix))
+		case len(key) < minSecretKey || strings.ContainsFunc(string(key), func(r rune) bool { return r <= ' ' || r > '~' }):
+			errs = append(errs, fmt.Errorf("%s: a key has at least %d characters, without spaces, all ASCII; make one with: uuidgen", variable, minSecretKey))
+		case owners[key] != "":
+			errs = append(errs, fmt.Errorf("%s: is the same key as %s; a key identifies one environment", variable, owners[key]))
+		}
+		owners[key] = variable
+	}
+	return errs
+}
+
+func validEnvironment(name string) bool {
+	if name == "" || len(name) > 64 || name[0] < 'a' || name[0] > 'z' || strings.Contains(name, "__") || strings.HasSuffix(name, "_") {
+		return false
+	}
+	return !strings.ContainsFunc(name, func(r rune) bool {
+		return !(r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '_')
+	})
+}
+
+// invalid joins what is wrong into one error, a line each; nil when nothing is.
+func invalid(errs []error) error {
+	errs = slices.DeleteFunc(errs, func(err error) bool { return err == nil })
+	if len(errs) == 0 {
+		return nil
+	}
+	return syncline.Errorf(syncline.CodeInvalid, "%w", errors.Join(errs...)).
+		WithHint("see every setting with: syncline config --help")
+}

@@ -1,0 +1,298 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"syncline"
+	"syncline/internal/api"
+	"syncline/internal/clock"
+	"syncline/internal/config"
+	"syncline/internal/dash"
+	"syncline/internal/dispatch"
+	"syncline/internal/fn"
+	"syncline/internal/fn/host"
+	"syncline/internal/fn/worker"
+	inboxsqlite "syncline/internal/inbox/sqlite"
+	"syncline/internal/ingest"
+	"syncline/internal/notify"
+	"syncline/internal/provider"
+	"syncline/internal/proxy"
+	"syncline/internal/proxy/outbound"
+	"syncline/internal/retention"
+	"syncline/internal/route"
+	"syncline/internal/schedule"
+	"syncline/internal/secret"
+	"syncline/internal/store"
+	"syncline/internal/store/sqlite"
+	"syncline/internal/supervise"
+)
+
+const (
+	// pollLease is how long a poll is believed to run without a sign of life.
+	pollLease = time.Minute
+	// flushTimeout bounds the last attempt to send what is due at a stop.
+	flushTimeout = 5 * time.Second
+)
+
+// Run runs a server until ctx ends, and then stops it in order: no more
+// webhooks are taken, no more lanes and polls are begun, what runs finishes or
+// is released, notifications that are due are sent, the stores are closed. out
+// gets what the user who starts it should see.
+func Run(ctx context.Context, cfg config.Config, log *slog.Logger, out io.Writer) (err error) {
+	began := time.Now()
+	unlock, err := lockDataDir(cfg.DataDir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	n := &node{cfg: cfg, log: log, clock: clock.System, owner: fmt.Sprintf("%s/%d", hostname(), os.Getpid())}
+	defer func() { err = errors.Join(err, n.close()) }()
+	if err := n.open(ctx, out); err != nil {
+		return err
+	}
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", cfg.Listen)
+	if err != nil {
+		return syncline.Errorf(syncline.CodeUnavailable, "cannot listen on %s: %w", cfg.Listen, err).
+			WithHint("is another server running there? choose another address with --listen")
+	}
+	if n.cfg.PublicURL == "" {
+		n.cfg.PublicURL = config.PublicURLOf(listener.Addr().String())
+	}
+	group := n.wire(listener)
+	fmt.Fprintf(out, "syncline is ready on %s (%d ms)\n", config.PublicURLOf(listener.Addr().String()), time.Since(began).Milliseconds())
+	err = group.Run(ctx)
+	n.flush()
+	log.Info("stopped")
+	return err
+}
+
+func hostname() string {
+	name, err := os.Hostname()
+	if err != nil {
+		return "unknown"
+	}
+	return name
+}
+
+// node is the parts of one process.
+type node struct {
+	cfg   config.Config
+	log   *slog.Logger
+	clock clock.Clock
+	owner string // in leases
+
+	sealer *secret.Sealer
+	store  *sqlite.Store
+	inbox  *inboxsqlite.Log
+	client *proxy.Client
+	pool   *worker.Pool
+	sender *notify.Sender
+	group  *supervise.Group
+}
+
+// open opens the stores and ends what an earlier process left open.
+func (n *node) open(ctx context.Context, out io.Writer) (err error) {
+	if n.sealer, err = secret.LoadOrCreate(n.cfg.DataDir, string(n.cfg.EncryptionKey)); err != nil {
+		return err
+	}
+	for _, w := range n.sealer.Warnings() {
+		n.log.Warn(w)
+	}
+	if n.store, err = sqlite.Open(ctx, filepath.Join(n.cfg.DataDir, "syncline.db"), sqlite.Options{Logger: n.log, Clock: n.clock}); err != nil {
+		return err
+	}
+	if n.inbox, err = inboxsqlite.Open(ctx, filepath.Join(n.cfg.DataDir, "inbox.db"), inboxsqlite.Options{
+		MaxBytes: int64(n.cfg.InboxMaxBytes), MinFreeDisk: int64(n.cfg.InboxMinFreeDisk), Logger: n.log, Clock: n.clock,
+	}); err != nil {
+		return err
+	}
+	// The data directory is locked: whoever held a lease is gone.
+	if err := n.store.Update(ctx, store.Durable, func(tx store.Tx) error { return tx.ReleaseLeases() }); err != nil {
+		return err
+	}
+	return ensureEnvironments(ctx, n.store, n.sealer, n.cfg, n.clock.Now(), out)
+}
+
+func (n *node) close() error {
+	if n.pool != nil {
+		n.pool.Close()
+	}
+	if n.client != nil {
+		n.client.Close()
+	}
+	var errs []error
+	if n.inbox != nil {
+		errs = append(errs, n.inbox.Close())
+	}
+	if n.store != nil {
+		errs = append(errs, n.store.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// flush sends what is due once more before the process ends.
+func (n *node) flush() {
+	ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
+	defer cancel()
+	if err := n.sender.Flush(ctx); err != nil {
+		n.log.Warn("notifications remain to be sent after the next start", "err", err)
+	}
+}
+
+// wire makes the parts, in the direction in which data flows, and the loops
+// that run them.
+func (n *node) wire(listener net.Listener) *supervise.Group {
+	catalogue := provider.Builtin()
+	policy := outbound.Policy{AllowPrivateNetworks: n.cfg.AllowPrivateNetworks}
+	webhookOf := func(i *syncline.Integration) (*provider.Webhook, error) { return ingest.WebhookOf(catalogue, i) }
+	metrics := prometheus.NewRegistry()
+	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+
+	n.client = proxy.New(proxy.Config{Policy: policy, MaxResponseBody: int64(n.cfg.ResponseBodyLimit), Clock: n.clock})
+	n.pool = n.newPool()
+	n.sender = notify.New(notify.Config{
+		Store: n.store, Secrets: n.sealer, Policy: policy, Clock: n.clock, Logger: n.log, Timeout: n.cfg.NotifyTimeout,
+	})
+
+	// Stages know each other only by what they are woken with.
+	router := &route.Router{Store: n.store, Inbox: n.inbox, Clock: n.clock, Log: n.log, Webhook: webhookOf, ParkedExpiry: n.cfg.ParkedExpiry}
+	up := &upstream{catalogue: catalogue, sealer: n.sealer, client: n.client, clock: n.clock}
+	engine := &dispatch.Engine{
+		Host: &host.Deps{
+			Store: n.store, Clock: n.clock, Upstream: up, Connections: up, MaxLogLines: fn.Limits{}.Defaults().LogLines,
+			ConnectionsChanged: router.Changed,
+		},
+		Runner: n.pool, Clock: n.clock, Log: n.log, Announcer: announcer{}, Announced: n.sender.Wake, Paginate: up.paginate,
+		Limits: fn.Limits{CPU: n.cfg.RunCPULimit, Memory: int64(n.cfg.RunMemoryLimit)},
+	}
+	lanes := &dispatch.Lanes{
+		Engine: engine, Deliveries: n.inbox, Payloads: route.Payloads{Webhook: webhookOf}, Owner: n.owner, Max: n.cfg.LaneConcurrency,
+		Wall: n.cfg.WebhookWallLimit, Retry: dispatch.RetryPolicy{Attempts: n.cfg.EventMaxAttempts, MaxWait: n.cfg.LaneMaxWait},
+	}
+	router.Wake = lanes.Wake
+	polls := &dispatch.Polls{Engine: engine, Wall: n.cfg.PollWallLimit, Lease: pollLease}
+	ticker := &schedule.Ticker{
+		Store: n.store, Clock: n.clock, Log: n.log, Poller: polls, Owner: n.owner, Lease: pollLease, Max: n.cfg.PollConcurrency,
+	}
+	endpoints := &ingest.Endpoints{Store: n.store, Catalogue: catalogue, Secrets: n.sealer, Clock: n.clock}
+	sweeper := &retention.Sweeper{
+		Store: n.store, Inbox: n.inbox, Clock: n.clock, Log: n.log, Deliveries: n.cfg.InboxRetention, Runs: n.cfg.RunRetention,
+	}
+
+	mux := http.NewServeMux()
+	mux.Handle("/webhook/", ingest.Handler(ingest.Config{
+		Endpoints: endpoints, Inbox: n.inbox, Position: n.store.Position, Clock: n.clock, Log: n.log,
+		MaxBody: int64(n.cfg.WebhookBodyLimit), Metrics: metrics,
+	}))
+	pages := dash.New(dash.Deps{Store: n.store, Clock: n.clock, Log: n.log, PublicURL: n.cfg.PublicURL, Open: onLoopback(listener)})
+	mux.Handle("/{$}", pages)
+	mux.Handle("/ui/", pages)
+	mux.Handle("/", api.New(api.Deps{
+		Store: n.store, Secrets: n.sealer, Catalogue: catalogue, Clock: n.clock, Log: n.log, PublicURL: n.cfg.PublicURL,
+		Syncs: &schedule.Control{Store: n.store, Clock: n.clock, Wake: ticker.Wake, Cancel: polls.Cancel},
+		Hooks: &hooks{router: router, endpoints: endpoints, ticker: ticker, sender: n.sender},
+		Ready: n.ready, Received: n.inbox.Last, Metrics: promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}),
+		MaxBody: int64(n.cfg.RequestBodyLimit), MaxDeployBody: int64(n.cfg.DeployBodyLimit),
+	}))
+
+	// In the order in which they stop: what takes work in first, what tells
+	// others of it last.
+	n.group = supervise.New(n.clock, n.log,
+		supervise.Stage{Name: "http", Timeout: n.cfg.ShutdownTimeout, Loops: []supervise.Loop{{Name: "http", Run: n.serve(listener, mux)}}},
+		supervise.Stage{Name: "route", Loops: []supervise.Loop{supervise.Until("router", router.Run)}},
+		supervise.Stage{Name: "runs", Timeout: n.cfg.ShutdownTimeout, Loops: []supervise.Loop{
+			{Name: "lanes", Run: lanes.Run}, {Name: "polls", Run: ticker.Run},
+		}},
+		supervise.Stage{Name: "notify", Loops: []supervise.Loop{
+			supervise.Until("notifications", n.sender.Run), supervise.Until("retention", sweeper.Run),
+		}},
+	)
+	// Polls that died with an earlier process are ended before any begins.
+	if reaped, err := polls.Reap(context.Background()); err != nil {
+		n.log.Error("cannot end the runs of an earlier process", "err", err)
+	} else if reaped > 0 {
+		n.log.Warn("runs of an earlier process that died were ended and run again", "runs", reaped)
+	}
+	return n.group
+}
+
+func (n *node) newPool() *worker.Pool {
+	exe, err := os.Executable()
+	if err != nil {
+		exe = os.Args[0]
+	}
+	return worker.NewPool(worker.Options{
+		Command: func() *exec.Cmd { return exec.Command(exe, "worker") },
+		Workers: n.cfg.Workers, Slots: n.cfg.WorkerSlots, Memory: int64(n.cfg.WorkerMemoryLimit), Log: n.log,
+	})
+}
+
+// serve serves HTTP until ctx ends; then requests that are under way finish.
+func (n *node) serve(listener net.Listener, handler http.Handler) func(ctx, work context.Context) error {
+	return func(ctx, work context.Context) error {
+		s := &http.Server{
+			Handler: handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+			ErrorLog: slog.NewLogLogger(n.log.Handler(), slog.LevelDebug),
+		}
+		failed := make(chan error, 1)
+		go func() { failed <- s.Serve(listener) }()
+		select {
+		case err := <-failed:
+			return err
+		case <-ctx.Done():
+		}
+		err := s.Shutdown(work)
+		<-failed
+		return err
+	}
+}
+
+func (n *node) ready(ctx context.Context) error {
+	if err := n.inbox.Ping(ctx); err != nil {
+		return err
+	}
+	return n.group.Err()
+}
+
+// onLoopback reports whether only this machine can reach the listener.
+func onLoopback(l net.Listener) bool {
+	a, err := netip.ParseAddrPort(l.Addr().String())
+	return err == nil && a.Addr().Unmap().IsLoopback()
+}
+
+// hooks tell the stages what the API changed.
+type hooks struct {
+	router    *route.Router
+	endpoints *ingest.Endpoints
+	ticker    *schedule.Ticker
+	sender    *notify.Sender
+}
+
+func (h *hooks) ConnectionsChanged(env, integrationID int64) {
+	h.endpoints.Forget()
+	h.router.Changed(env, integrationID)
+	h.ticker.Wake()
+}
+
+func (h *hooks) FunctionsChanged(env, integrationID int64) {
+	h.router.Changed(env, integrationID)
+	h.ticker.Wake()
+}
+
+func (h *hooks) SchedulesChanged()     { h.ticker.Wake() }
+func (h *hooks) NotificationsChanged() { h.sender.Wake() }
