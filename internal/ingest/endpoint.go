@@ -3,6 +3,7 @@ package ingest
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"sync"
 	"time"
 
@@ -36,6 +37,9 @@ type Endpoints struct {
 
 	mu    sync.Mutex
 	cache map[[2]string]cached
+	// changes counts Invalidate and Forget: what was read before one of them
+	// may be old, and is not remembered.
+	changes int64
 }
 
 type cached struct {
@@ -58,6 +62,7 @@ func (e *Endpoints) Find(ctx context.Context, environment, integration string) (
 	now := e.Clock.Now()
 	e.mu.Lock()
 	c, ok := e.cache[key]
+	changes := e.changes
 	e.mu.Unlock()
 	if ok && now.Before(c.until) {
 		return c.endpoint, nil
@@ -80,6 +85,9 @@ func (e *Endpoints) Find(ctx context.Context, environment, integration string) (
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if e.changes != changes {
+		return endpoint, nil
+	}
 	if e.cache == nil || len(e.cache) >= maxCached {
 		e.cache = map[[2]string]cached{}
 	}
@@ -88,7 +96,7 @@ func (e *Endpoints) Find(ctx context.Context, environment, integration string) (
 }
 
 func (e *Endpoints) open(i *syncline.Integration) (*Endpoint, error) {
-	w, err := WebhookOf(e.Catalogue, i)
+	w, err := e.Catalogue.WebhookOf(i)
 	if err != nil {
 		return nil, err
 	}
@@ -106,20 +114,27 @@ func (e *Endpoints) open(i *syncline.Integration) (*Endpoint, error) {
 	return endpoint, nil
 }
 
-// Forget makes the next delivery of any integration of the environment look at
-// the store again.
+// Invalidate makes the next delivery of an integration look at the store
+// again. It is called after the integration was changed or deleted.
+func (e *Endpoints) Invalidate(env, integrationID int64) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.changes++
+	maps.DeleteFunc(e.cache, func(_ [2]string, c cached) bool {
+		return c.endpoint.EnvironmentID == env && c.endpoint.IntegrationID == integrationID
+	})
+}
+
+// Forget is Invalidate for every integration.
 func (e *Endpoints) Forget() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	e.changes++
 	clear(e.cache)
 }
 
-// WebhookOf is an integration's webhook section: the catalogue's with the
-// integration's overrides.
+// WebhookOf is an integration's webhook section, see
+// [provider.Catalogue.WebhookOf].
 func WebhookOf(c *provider.Catalogue, i *syncline.Integration) (*provider.Webhook, error) {
-	p, ok := c.Provider(i.Provider)
-	if !ok {
-		return nil, syncline.Errorf(syncline.CodeNotFound, "the provider %s of integration %s is not in the catalogue", i.Provider, i.UniqueKey)
-	}
-	return p.Webhook.Override(i.Config.Webhook)
+	return c.WebhookOf(i)
 }

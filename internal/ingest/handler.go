@@ -1,29 +1,35 @@
 // Package ingest is the webhook endpoint: it bounds the body, verifies the
 // signature over the raw bytes, finds the delivery's id, makes the delivery durable
 // in the inbox, and only then answers 2xx. What cannot be stored gets 503, never
-// a false 200. It does not know connections, functions or lanes.
+// a false 200. A body that is signed well but that no function could ever read
+// (not JSON, not valid UTF-8, nested too deeply) gets 400 and is not stored. It
+// does not know connections, functions or lanes.
+//
+// Its statuses are its own, apart from the HTTP API's: the callers are external
+// APIs, to which every failure of ours must be one to try again after.
 package ingest
 
 import (
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
 	"log/slog"
 	"maps"
 	"net/http"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"golang.org/x/sync/semaphore"
 
 	"syncline"
 	"syncline/internal/clock"
 	"syncline/internal/crash"
 	"syncline/internal/inbox"
+	"syncline/internal/provider"
 )
 
 // Config is what the handler works with. Zero limits take the default.
@@ -36,8 +42,8 @@ type Config struct {
 	Log      *slog.Logger
 	// MaxBody is the largest body in bytes; default 25 MiB.
 	MaxBody int64
-	// MaxInFlight bounds the bodies of all requests that are being read or
-	// stored, in bytes; default 256 MiB.
+	// MaxInFlight bounds what has arrived of the bodies of all requests that are
+	// being read or stored, in bytes; default 256 MiB, at least twice MaxBody.
 	MaxInFlight int64
 	// ReadTimeout is how long a request may take to arrive; default 30 s.
 	ReadTimeout time.Duration
@@ -47,7 +53,7 @@ type Config struct {
 
 type handler struct {
 	Config
-	room     *semaphore.Weighted
+	inFlight atomic.Int64 // bytes of bodies that are held now
 	answers  *prometheus.CounterVec
 	duration prometheus.Histogram
 }
@@ -61,12 +67,12 @@ func Handler(c Config) http.Handler {
 	if c.MaxInFlight == 0 {
 		c.MaxInFlight = 256 << 20
 	}
-	c.MaxInFlight = max(c.MaxInFlight, c.MaxBody)
+	c.MaxInFlight = max(c.MaxInFlight, 2*c.MaxBody+chunk) // room for one, as its buffer grows
 	if c.ReadTimeout == 0 {
 		c.ReadTimeout = 30 * time.Second
 	}
 	h := &handler{
-		Config: c, room: semaphore.NewWeighted(c.MaxInFlight),
+		Config: c,
 		answers: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "syncline_webhooks_total", Help: "Webhook requests by what was answered: received, duplicate, or the error's code.",
 		}, []string{"answer"}),
@@ -78,6 +84,7 @@ func Handler(c Config) http.Handler {
 		c.Metrics.MustRegister(h.answers, h.duration)
 	}
 	mux := http.NewServeMux()
+	mux.HandleFunc("/", h.unknown)
 	mux.Handle("/webhook/{environment}/{integration}", h)
 	mux.Handle("/webhook/{environment}/{integration}/{connection}", h)
 	return mux
@@ -88,7 +95,6 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	began := time.Now()
 	receipt, err := h.take(w, r)
 	h.duration.Observe(time.Since(began).Seconds())
-	w.Header().Set("Content-Type", "application/json")
 	if err != nil {
 		h.answers.WithLabelValues(string(syncline.CodeOf(err))).Inc()
 		h.refuse(w, r, err)
@@ -102,6 +108,15 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	answer(w, http.StatusOK, map[string]any{"status": status, "position": receipt.Position})
 }
 
+// unknown answers what is not the URL of a webhook.
+func (h *handler) unknown(w http.ResponseWriter, r *http.Request) {
+	h.answers.WithLabelValues(string(syncline.CodeNotFound)).Inc()
+	h.refuse(w, r, errUnknown)
+}
+
+var errUnknown = syncline.Errorf(syncline.CodeNotFound, "no integration has this webhook URL").
+	WithHint("GET /integrations/{key}?include=webhook tells the URL")
+
 func (h *handler) take(w http.ResponseWriter, r *http.Request) (inbox.Receipt, error) {
 	if r.Method != http.MethodPost {
 		w.Header().Set("Allow", http.MethodPost)
@@ -110,22 +125,27 @@ func (h *handler) take(w http.ResponseWriter, r *http.Request) (inbox.Receipt, e
 	ctx := r.Context()
 	endpoint, err := h.Endpoints.Find(ctx, r.PathValue("environment"), r.PathValue("integration"))
 	if syncline.CodeOf(err) == syncline.CodeNotFound {
-		return inbox.Receipt{}, syncline.Errorf(syncline.CodeNotFound, "no integration has this webhook URL").
-			WithHint("GET /integrations/{key}?include=webhook tells the URL")
+		return inbox.Receipt{}, errUnknown
 	}
 	if err != nil {
 		return inbox.Receipt{}, unavailable(err)
 	}
+	d := &syncline.Delivery{
+		EnvironmentID: endpoint.EnvironmentID, IntegrationID: endpoint.IntegrationID, ConnectionID: r.PathValue("connection"),
+		Method: r.Method, Path: r.URL.RequestURI(), Headers: headers(r), ReceivedAt: h.Clock.Now(),
+	}
+	// Before the body has arrived: what it says was settled before it was sent,
+	// so whatever is written to the cache from here on may be newer.
+	if d.Watermark, err = h.Position(ctx); err != nil {
+		return inbox.Receipt{}, unavailable(err)
+	}
 	body, release, err := h.read(w, r)
+	defer release()
 	if err != nil {
 		return inbox.Receipt{}, err
 	}
-	defer release()
-	d := &syncline.Delivery{
-		EnvironmentID: endpoint.EnvironmentID, IntegrationID: endpoint.IntegrationID, ConnectionID: r.PathValue("connection"),
-		Method: r.Method, Path: r.URL.RequestURI(), Headers: headers(r), Body: body, ReceivedAt: h.Clock.Now(),
-	}
-	if err := endpoint.Webhook.Verify(d, endpoint.Secrets, d.ReceivedAt); err != nil {
+	d.Body = body
+	if err := endpoint.Webhook.Verify(d, endpoint.Secrets, h.Clock.Now()); err != nil {
 		return inbox.Receipt{}, err
 	}
 	// Parsed before it is stored: what no function could ever read is refused
@@ -135,14 +155,7 @@ func (h *handler) take(w http.ResponseWriter, r *http.Request) (inbox.Receipt, e
 		return inbox.Receipt{}, err
 	}
 	d.DeliveryID = reading.DeliveryID
-	if d.Watermark, err = h.Position(ctx); err != nil {
-		return inbox.Receipt{}, unavailable(err)
-	}
-	key := inbox.Key{ID: reading.DeliveryID}
-	if key.ID == "" && endpoint.Webhook.DedupeBody > 0 {
-		key = inbox.Key{ID: "body", Within: endpoint.Webhook.DedupeBody} // the body's hash is part of every key
-	}
-	receipt, err := h.Inbox.Append(ctx, d, key)
+	receipt, err := h.Inbox.Append(ctx, d, dedupeKey(endpoint.Webhook, reading))
 	if err != nil {
 		return inbox.Receipt{}, unavailable(err)
 	}
@@ -150,42 +163,28 @@ func (h *handler) take(w http.ResponseWriter, r *http.Request) (inbox.Receipt, e
 	return receipt, nil
 }
 
-// unavailable makes every failure of ours one that the sender tries again.
-func unavailable(err error) error {
-	if syncline.CodeOf(err) == syncline.CodeUnavailable {
-		return err
+// dedupeKey tells by what redeliveries are recognised. The hash of the body is
+// part of every key.
+func dedupeKey(w *provider.Webhook, r *provider.Reading) inbox.Key {
+	switch {
+	case r.DeliveryID != "":
+		return inbox.Key{ID: "id:" + r.DeliveryID}
+	case w.DedupeBody > 0:
+		return inbox.Key{ID: "body", Within: time.Duration(w.DedupeBody)}
 	}
-	return syncline.Errorf(syncline.CodeUnavailable, "the delivery could not be stored: %w", err)
+	return inbox.Key{}
 }
 
-// read reads the body within the limits. Room for it is held until release.
-func (h *handler) read(w http.ResponseWriter, r *http.Request) (body []byte, release func(), err error) {
-	tooLarge := syncline.Errorf(syncline.CodeTooLarge, "the body is larger than %d bytes", h.MaxBody).
-		WithHint("the limit is --webhook-body-limit")
-	if r.ContentLength > h.MaxBody {
-		return nil, nil, tooLarge
+// unavailable makes every failure of ours one that the sender tries again. It
+// names a limit that was hit, and nothing else of our inside: the sender is a
+// stranger, and the log has it.
+func unavailable(err error) error {
+	shown := &syncline.Error{Code: syncline.CodeUnavailable, Message: "the delivery cannot be stored now", Err: err}
+	var e *syncline.Error
+	if errors.As(err, &e) && e.Code == syncline.CodeUnavailable && e.Err == nil {
+		shown.Message, shown.Hint = e.Message, e.Hint
 	}
-	need := r.ContentLength
-	if need < 0 {
-		need = h.MaxBody // unknown: the most that it may be
-	}
-	if !h.room.TryAcquire(need) {
-		return nil, nil, syncline.Errorf(syncline.CodeUnavailable, "too many webhooks arrive at once")
-	}
-	release = func() { h.room.Release(need) }
-	// Not every ResponseWriter has deadlines; the server's own does.
-	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(h.ReadTimeout))
-	body, err = io.ReadAll(http.MaxBytesReader(w, r.Body, h.MaxBody))
-	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
-	if err == nil {
-		return body, release, nil
-	}
-	release()
-	var limit *http.MaxBytesError
-	if errors.As(err, &limit) {
-		return nil, nil, tooLarge
-	}
-	return nil, nil, syncline.Errorf(syncline.CodeInvalid, "the body did not arrive whole: %w", err)
+	return shown
 }
 
 // hopHeaders are about the connection, not the delivery.
@@ -218,21 +217,34 @@ const retryAfter = 5
 func (h *handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	code := syncline.CodeOf(err)
 	status, known := statuses[code]
-	if !known {
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		status = http.StatusRequestTimeout
+	case !known:
 		status = http.StatusServiceUnavailable
 		w.Header().Set("Retry-After", strconv.Itoa(retryAfter))
+	}
+	if !known && r.Context().Err() == nil {
 		h.Log.Error("webhook not stored", "path", r.URL.Path, "err", err)
 	} else {
 		h.Log.Debug("webhook refused", "path", r.URL.Path, "err", err)
 	}
-	if status == http.StatusRequestEntityTooLarge {
-		w.Header().Set("Connection", "close") // the rest of the body is not read
+	answer(w, status, map[string]any{"error": map[string]any{"code": code, "message": message(err)}})
+}
+
+// message is what the sender reads: without the cause, which may be of our inside.
+func message(err error) string {
+	var e *syncline.Error
+	if !errors.As(err, &e) {
+		return "the delivery cannot be stored now"
 	}
-	message := err.Error()
-	answer(w, status, map[string]any{"error": map[string]any{"code": code, "message": message}})
+	shown := *e
+	shown.Err = nil
+	return shown.Error()
 }
 
 func answer(w http.ResponseWriter, status int, body map[string]any) {
+	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	// The sender may be gone; the delivery is stored all the same.
 	_ = json.NewEncoder(w).Encode(body)

@@ -4,16 +4,18 @@ import (
 	"bytes"
 	"embed"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"maps"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
 	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/parser"
+	"github.com/goccy/go-yaml/token"
 
 	"syncline"
 )
@@ -51,38 +53,58 @@ func Load(fsys fs.FS, dir string) (*Catalogue, error) {
 		if err != nil {
 			return nil, syncline.Errorf(syncline.CodeInvalid, "read the catalogue: %w", err)
 		}
-		p, err := parse(name, text)
+		p, err := parse(name, file, text)
 		if err != nil {
-			return nil, syncline.Errorf(syncline.CodeInvalid, "%s: %w", file, err)
+			return nil, err
 		}
 		c.providers[name] = p
 	}
 	return c, nil
 }
 
-func parse(name string, text []byte) (*Provider, error) {
+// parse reads one file. The error begins with file:line:column.
+func parse(name, file string, text []byte) (*Provider, error) {
 	p := &Provider{}
 	d := yaml.NewDecoder(bytes.NewReader(text), yaml.Strict())
 	if err := d.Decode(p); err != nil && !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("%s", yaml.FormatError(err, false, true))
+		var at yaml.Error
+		if errors.As(err, &at) && at.GetToken() != nil {
+			return nil, syncline.Errorf(syncline.CodeInvalid, "%s:%s: %s", file, place(at.GetToken()), at.GetMessage())
+		}
+		return nil, syncline.Errorf(syncline.CodeInvalid, "%s:1:1: %w", file, err)
 	}
 	p.Name = name
-	return p, p.check()
+	if err := p.check(); err != nil {
+		var e *syncline.Error
+		if !errors.As(err, &e) {
+			return nil, err
+		}
+		return nil, syncline.Errorf(syncline.CodeInvalid, "%s:%s: %s: %s", file, locate(text, e.Field), e.Field, e.Message).WithField(e.Field)
+	}
+	return p, nil
 }
 
-func (p *Provider) check() error {
-	switch p.AuthMode {
-	case AuthOAuth2, AuthAPIKey, AuthBasic, AuthApp, AuthNone:
-	default:
-		return fmt.Errorf("auth_mode %q is unknown", p.AuthMode)
+func place(t *token.Token) string {
+	return strconv.Itoa(t.Position.Line) + ":" + strconv.Itoa(t.Position.Column)
+}
+
+// locate is the place of a field ("webhook.match[1].from"), or of the closest
+// section around it when the field is not there.
+func locate(text []byte, field string) string {
+	file, err := parser.ParseBytes(text, 0)
+	if err != nil {
+		return "1:1"
 	}
-	if p.DisplayName == "" {
-		return errors.New("display_name is missing")
+	for ; field != ""; field = field[:max(0, strings.LastIndexAny(field, ".["))] {
+		path, err := yaml.PathString("$." + field)
+		if err != nil {
+			continue
+		}
+		if node, err := path.FilterFile(file); err == nil && node != nil && node.GetToken() != nil {
+			return place(node.GetToken())
+		}
 	}
-	if p.Webhook != nil {
-		return p.Webhook.Check()
-	}
-	return nil
+	return "1:1"
 }
 
 // Provider finds a provider by name.

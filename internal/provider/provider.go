@@ -97,10 +97,10 @@ type Webhook struct {
 
 // Signature is one way in which a delivery is signed.
 type Signature struct {
-	Scheme   string `yaml:"scheme" json:"scheme"`                       // hmac-sha256, hmac-sha1, token, none
-	Encoding string `yaml:"encoding" json:"encoding,omitempty"`         // hex or base64; of the hmac schemes
-	Header   string `yaml:"header" json:"header,omitempty"`             // that carries the signature
-	Prefix   string `yaml:"prefix" json:"prefix,omitempty"`             // of the header's value
+	Scheme   string `yaml:"scheme" json:"scheme"`               // hmac-sha256, hmac-sha1, token, none
+	Encoding string `yaml:"encoding" json:"encoding,omitempty"` // hex or base64; of the hmac schemes
+	Header   string `yaml:"header" json:"header,omitempty"`     // that carries the signature
+	Prefix   string `yaml:"prefix" json:"prefix,omitempty"`     // of the header's value
 	// Signed is the template of the signed content, of {raw_body}, {timestamp}
 	// and {header:name}; default "{raw_body}".
 	Signed string `yaml:"signed" json:"signed,omitempty"`

@@ -1,6 +1,7 @@
 package provider
 
 import (
+	"bytes"
 	"encoding/json"
 	"mime"
 	"net/url"
@@ -12,8 +13,9 @@ import (
 	"syncline"
 )
 
-// MaxDepth is how deeply a webhook's JSON may be nested. No function could
-// read what is deeper.
+// MaxDepth is how deeply a webhook's JSON may be nested. What is deeper, or is
+// not JSON in valid UTF-8, is refused when it is received rather than stored:
+// no function could ever read it.
 const MaxDepth = 1000
 
 // Reading is what a delivery says, by the catalogue.
@@ -42,19 +44,27 @@ func (w *Webhook) Read(d *syncline.Delivery) (*Reading, error) {
 	r := &Reading{Payload: payload}
 	r.Type, _ = first(d, payload, w.Type)
 	r.DeliveryID, _ = first(d, payload, w.DeliveryID)
-	var key []string
-	for _, s := range w.OrderKey {
-		if v, ok := s.value(d, payload); ok {
-			key = append(key, v)
-		}
-	}
-	r.OrderKey = strings.Join(key, "#")
+	r.OrderKey = w.orderKey(d, payload)
 	for _, m := range w.Match {
 		if v, ok := m.From.value(d, payload); ok && v != "" {
 			r.Matches = append(r.Matches, MatchValue{m.Property, v})
 		}
 	}
 	return r, nil
+}
+
+// orderKey joins the values of all sources. With one missing the object is not
+// known: what is left could be the key of another.
+func (w *Webhook) orderKey(d *syncline.Delivery, payload []byte) string {
+	key := make([]string, len(w.OrderKey))
+	for i, s := range w.OrderKey {
+		v, ok := s.value(d, payload)
+		if !ok || v == "" {
+			return ""
+		}
+		key[i] = v
+	}
+	return strings.Join(key, "#")
 }
 
 func first(d *syncline.Delivery, payload []byte, sources []Source) (string, bool) {
@@ -92,32 +102,42 @@ func (s Source) value(d *syncline.Delivery, payload []byte) (text string, ok boo
 	return "", false
 }
 
+// payload is the checked JSON of a delivery.
 func (w *Webhook) payload(d *syncline.Delivery) (json.RawMessage, error) {
-	body := d.Body
-	if kind, field, _ := strings.Cut(w.Payload, ":"); kind == "json_or_form" {
-		media, _, _ := mime.ParseMediaType(d.Header("Content-Type"))
-		if media == "application/x-www-form-urlencoded" {
-			form, err := url.ParseQuery(string(body))
-			if err != nil {
-				return nil, unreadable("the form cannot be read: %w", err)
-			}
-			if !form.Has(field) {
-				return nil, unreadable("the form has no field %q", field)
-			}
-			body = []byte(form.Get(field))
-		}
-	}
+	text, err := w.Extract(d)
 	switch {
-	case len(strings.TrimSpace(string(body))) == 0:
+	case err != nil:
+		return nil, err
+	case len(bytes.TrimSpace(text)) == 0:
 		return nil, unreadable("the body is empty")
-	case !utf8.Valid(body):
+	case !utf8.Valid(text):
 		return nil, unreadable("the body is not valid UTF-8")
-	case depth(body) > MaxDepth:
+	case depth(text) > MaxDepth:
 		return nil, unreadable("the body is nested more than %d levels deep", MaxDepth)
-	case !json.Valid(body):
+	case !json.Valid(text):
 		return nil, unreadable("the body is not JSON")
 	}
-	return body, nil
+	return text, nil
+}
+
+// Extract is the JSON of a delivery, unchecked: what its handler gets. It is
+// for deliveries that [Webhook.Read] has read before.
+func (w *Webhook) Extract(d *syncline.Delivery) (json.RawMessage, error) {
+	kind, field, _ := strings.Cut(w.Payload, ":")
+	if kind != "json_or_form" {
+		return d.Body, nil
+	}
+	if media, _, _ := mime.ParseMediaType(d.Header("Content-Type")); media != "application/x-www-form-urlencoded" {
+		return d.Body, nil
+	}
+	form, err := url.ParseQuery(string(d.Body))
+	if err != nil {
+		return nil, unreadable("the form cannot be read: %w", err)
+	}
+	if len(form[field]) != 1 {
+		return nil, unreadable("the form has %d fields %q; there must be one", len(form[field]), field)
+	}
+	return json.RawMessage(form.Get(field)), nil
 }
 
 func unreadable(format string, args ...any) error {

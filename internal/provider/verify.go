@@ -26,10 +26,10 @@ func (w *Webhook) Verify(d *syncline.Delivery, secrets []string, now time.Time) 
 	}
 	for i := range w.Signatures {
 		if v := &w.Signatures[i]; v.applies(d) {
-			return v.result(d, secrets, now)
+			return v.check(d, secrets, now)
 		}
 	}
-	return w.Signatures[0].result(d, secrets, now) // says what is missing
+	return w.Signatures[0].check(d, secrets, now) // says what is missing
 }
 
 // applies reports whether the delivery is signed in this way.
@@ -37,19 +37,11 @@ func (v *Signature) applies(d *syncline.Delivery) bool {
 	return v.Scheme == SchemeNone || len(headerValues(d, v.Header)) > 0
 }
 
-// result is check as an error that is nil when all is well.
-func (v *Signature) result(d *syncline.Delivery, secrets []string, now time.Time) error {
-	if err := v.check(d, secrets, now); err != nil {
-		return err
-	}
-	return nil
-}
-
 func refuse(format string, args ...any) *syncline.Error {
 	return syncline.Errorf(syncline.CodeUnauthorized, format, args...)
 }
 
-func (v *Signature) check(d *syncline.Delivery, secrets []string, now time.Time) *syncline.Error {
+func (v *Signature) check(d *syncline.Delivery, secrets []string, now time.Time) error {
 	if v.Scheme == SchemeNone {
 		return nil
 	}
@@ -148,7 +140,7 @@ func (v *Signature) content(d *syncline.Delivery) []byte {
 }
 
 // fresh checks that the delivery was signed within the tolerance.
-func (v *Signature) fresh(d *syncline.Delivery, now time.Time) *syncline.Error {
+func (v *Signature) fresh(d *syncline.Delivery, now time.Time) error {
 	if v.Timestamp == "" {
 		return nil
 	}

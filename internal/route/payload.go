@@ -23,14 +23,17 @@ func (p Payloads) Payload(i *syncline.Integration, d *syncline.Delivery, e *sync
 	if err != nil {
 		return nil, nil, err
 	}
-	r, err := w.Read(d)
+	if w == nil {
+		return nil, nil, syncline.Errorf(syncline.CodeInvalid, "nothing is known of the webhooks of the provider %s", i.Provider)
+	}
+	payload, err := w.Extract(d)
 	if err != nil {
 		return nil, nil, err
 	}
 	info := &syncline.WebhookInfo{Type: e.Type, DeliveryID: e.DeliveryID, ReceivedAt: e.ReceivedAt, Headers: map[string]string{}}
 	for _, h := range d.Headers {
 		name := strings.ToLower(h.Name)
-		if secretHeaders[name] {
+		if secretHeaders[name] || w.IsSecret(name) {
 			continue
 		}
 		if old, ok := info.Headers[name]; ok {
@@ -39,5 +42,5 @@ func (p Payloads) Payload(i *syncline.Integration, d *syncline.Delivery, e *sync
 			info.Headers[name] = h.Value
 		}
 	}
-	return r.Payload, info, nil
+	return payload, info, nil
 }

@@ -8,7 +8,6 @@ import (
 
 	"syncline"
 	"syncline/internal/clock"
-	"syncline/internal/crash"
 	"syncline/internal/inbox"
 	"syncline/internal/provider"
 	"syncline/internal/store"
@@ -31,6 +30,10 @@ type Router struct {
 	dirty chan struct{}
 	mu    sync.Mutex
 	moved map[integrationKey]bool // integrations whose parked deliveries are to be tried again
+
+	// Of Run's goroutine alone:
+	position int64 // of the inbox, up to which routing is done
+	passes   map[integrationKey]*pass
 }
 
 type integrationKey struct{ env, id int64 }
@@ -42,14 +45,12 @@ const (
 	idle = 2 * time.Second
 	// expireEvery is how often parked deliveries are looked at for expiry.
 	expireEvery = time.Minute
-	// parkedPage bounds how many parked deliveries of one integration one
-	// change tries again.
-	parkedPage = 10_000
 )
 
 func (r *Router) init() {
 	r.dirty = make(chan struct{}, 1)
 	r.moved = map[integrationKey]bool{}
+	r.passes = map[integrationKey]*pass{}
 }
 
 // Changed says that connections or functions of an integration changed: its
@@ -78,16 +79,16 @@ func (r *Router) takeMoved() []integrationKey {
 }
 
 // Run routes until ctx ends. It returns an error when the inbox or the store
-// cannot be read; started again, it goes on where it stopped.
+// cannot be used; started again, it goes on where it stopped. Nothing that a
+// delivery holds makes it stop.
 func (r *Router) Run(ctx context.Context) error {
 	r.once.Do(r.init)
-	// A change may have been made just before an earlier process ended.
-	if err := r.markAllMoved(ctx); err != nil {
+	if err := r.start(ctx); err != nil {
 		return ended(ctx, err)
 	}
 	var expired time.Time
 	for {
-		appended := r.Inbox.Appended()
+		appended := r.Inbox.Appended() // before the read, so that nothing is missed
 		for _, k := range r.takeMoved() {
 			if err := r.reroute(ctx, k); err != nil {
 				r.Changed(k.env, k.id)
@@ -104,7 +105,7 @@ func (r *Router) Run(ctx context.Context) error {
 			}
 			expired = now
 		}
-		if n > 0 {
+		if n > 0 && ctx.Err() == nil {
 			continue
 		}
 		select {
@@ -117,107 +118,51 @@ func (r *Router) Run(ctx context.Context) error {
 	}
 }
 
+// start reads where an earlier process stopped, and has every parked delivery
+// tried again: a change may have been made just before that process ended.
+func (r *Router) start(ctx context.Context) error {
+	clear(r.passes)
+	last, err := r.Inbox.Last(ctx)
+	if err != nil {
+		return err
+	}
+	return r.Store.View(ctx, func(v store.Reader) (err error) {
+		if r.position, err = v.RouterPosition(); err != nil {
+			return err
+		}
+		if r.position > last {
+			return syncline.Errorf(syncline.CodeConflict, "deliveries up to position %d were routed, but the inbox ends at %d", r.position, last).
+				WithHint("the inbox was lost or is older than the main store: restore both from the same backup")
+		}
+		return eachIntegration(v, func(k integrationKey) error {
+			r.Changed(k.env, k.id)
+			return nil
+		})
+	})
+}
+
+func eachIntegration(v store.Reader, each func(k integrationKey) error) error {
+	environments, err := v.Environments()
+	if err != nil {
+		return err
+	}
+	for _, e := range environments {
+		integrations, err := v.Integrations(e.ID)
+		if err != nil {
+			return err
+		}
+		for i := range integrations {
+			if err := each(integrationKey{e.ID, integrations[i].ID}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 func ended(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return nil
 	}
 	return err
-}
-
-func (r *Router) markAllMoved(ctx context.Context) error {
-	return r.Store.View(ctx, func(v store.Reader) error {
-		environments, err := v.Environments()
-		if err != nil {
-			return err
-		}
-		for _, e := range environments {
-			integrations, err := v.Integrations(e.ID)
-			if err != nil {
-				return err
-			}
-			for _, i := range integrations {
-				r.Changed(e.ID, i.ID)
-			}
-		}
-		return nil
-	})
-}
-
-// routeBatch routes the entries that come next and returns how many there
-// were. What they became and the new position commit together, so that each is
-// routed exactly once; the commit need not wait for the disk, since the inbox
-// can be read again.
-func (r *Router) routeBatch(ctx context.Context) (int, error) {
-	var after int64
-	err := r.Store.View(ctx, func(v store.Reader) (err error) {
-		after, err = v.RouterPosition()
-		return err
-	})
-	if err != nil {
-		return 0, err
-	}
-	entries, err := r.Inbox.Read(ctx, after, batch)
-	if err != nil || len(entries) == 0 {
-		return 0, err
-	}
-	originals, err := r.originals(ctx, entries)
-	if err != nil {
-		return 0, err
-	}
-	events := 0
-	err = r.Store.Update(ctx, store.Relaxed, func(tx store.Tx) error {
-		position, err := tx.RouterPosition()
-		if err != nil {
-			return err
-		}
-		if position != after {
-			return nil // another router was here; look again
-		}
-		w := r.newWork(tx)
-		for _, e := range entries {
-			if e.Delivery != nil {
-				err = w.route(e.Delivery, 0)
-			} else {
-				err = w.redelivered(e, originals[e.Redelivered])
-			}
-			if err != nil {
-				return err
-			}
-		}
-		events = w.events
-		return tx.SetRouterPosition(entries[len(entries)-1].Position)
-	})
-	if err != nil {
-		return 0, err
-	}
-	crash.Point(crash.AfterRoute)
-	if events > 0 {
-		r.Wake()
-	}
-	return len(entries), nil
-}
-
-// originals reads the deliveries that entries say were delivered again.
-func (r *Router) originals(ctx context.Context, entries []inbox.Entry) (map[int64]*syncline.Delivery, error) {
-	byEnv := map[int64][]int64{}
-	for _, e := range entries {
-		if e.Delivery == nil {
-			byEnv[e.EnvironmentID] = append(byEnv[e.EnvironmentID], e.Redelivered)
-		}
-	}
-	return r.read(ctx, byEnv)
-}
-
-func (r *Router) read(ctx context.Context, byEnv map[int64][]int64) (map[int64]*syncline.Delivery, error) {
-	all := map[int64]*syncline.Delivery{}
-	for env, positions := range byEnv {
-		found, err := r.Inbox.Get(ctx, env, positions)
-		if err != nil {
-			return nil, err
-		}
-		for p, d := range found {
-			all[p] = d
-		}
-	}
-	return all, nil
 }

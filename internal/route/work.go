@@ -4,14 +4,12 @@ import (
 	"time"
 
 	"syncline"
-	"syncline/internal/inbox"
-	"syncline/internal/provider"
 	"syncline/internal/schedule"
 	"syncline/internal/store"
 )
 
 // work is the routing of several deliveries in one transaction. What it reads
-// of integrations and functions holds for the transaction.
+// of functions holds for the transaction.
 type work struct {
 	r            *Router
 	tx           store.Tx
@@ -21,69 +19,94 @@ type work struct {
 }
 
 type integration struct {
-	row       syncline.Integration
-	webhook   *provider.Webhook
 	functions []syncline.Function
-	err       error // why its deliveries cannot be routed
+	// parked tells whether deliveries were parked before this transaction.
+	parked bool
 }
 
 func (r *Router) newWork(tx store.Tx) *work {
 	return &work{r: r, tx: tx, now: r.Clock.Now(), integrations: map[integrationKey]*integration{}}
 }
 
-func (w *work) integration(env, id int64) (*integration, error) {
-	key := integrationKey{env, id}
-	if i := w.integrations[key]; i != nil {
+func (w *work) integration(k integrationKey) (*integration, error) {
+	if i := w.integrations[k]; i != nil {
 		return i, nil
 	}
-	i := &integration{}
-	var err error
-	if i.row, err = w.tx.Integration(env, id); err != nil {
-		if syncline.CodeOf(err) != syncline.CodeNotFound {
-			return nil, err
-		}
-		i.err = err
-	} else if i.webhook, err = w.r.Webhook(&i.row); err != nil {
-		i.err = err
-	} else if i.functions, err = w.tx.Functions(env, id); err != nil {
+	functions, err := w.tx.Functions(k.env, k.id)
+	if err != nil {
 		return nil, err
 	}
-	w.integrations[key] = i
+	parked, err := w.tx.Parked(k.env, k.id, 1)
+	if err != nil {
+		return nil, err
+	}
+	i := &integration{functions: functions, parked: len(parked) > 0}
+	w.integrations[k] = i
 	return i, nil
 }
 
-// route decides about one delivery and writes its events and its state.
-// replay counts the earlier ways through.
-func (w *work) route(d *syncline.Delivery, replay int) error {
-	state := &syncline.DeliveryState{
-		Position: d.Position, EnvironmentID: d.EnvironmentID, IntegrationID: d.IntegrationID, DeliveryID: d.DeliveryID,
-		ReceivedAt: d.ReceivedAt, UpdatedAt: w.now,
+// take writes what one item becomes.
+func (w *work) take(it *item) error {
+	switch {
+	case it.rerouted:
+		d := it.delivery
+		state, err := w.tx.DeliveryState(d.EnvironmentID, d.Position)
+		if syncline.CodeOf(err) == syncline.CodeNotFound || err == nil && state.Status != syncline.DeliveryParked {
+			return nil // it ended meanwhile
+		}
+		if err != nil {
+			return err
+		}
+		// It is handled later than others of its time: guarded like a replay.
+		return w.replay(it, &state)
+	case it.entry.Delivery == nil:
+		return w.redelivered(it)
 	}
-	return w.decide(d, state, replay)
+	d := it.delivery
+	return w.decide(it, &syncline.DeliveryState{
+		Position: d.Position, EnvironmentID: d.EnvironmentID, IntegrationID: d.IntegrationID, DeliveryID: d.DeliveryID, ReceivedAt: d.ReceivedAt,
+	}, 0)
 }
 
-func (w *work) decide(d *syncline.Delivery, state *syncline.DeliveryState, replay int) error {
-	i, err := w.integration(d.EnvironmentID, d.IntegrationID)
+// replay decides once more about a delivery that came to nothing.
+func (w *work) replay(it *item, state *syncline.DeliveryState) error {
+	events, err := w.tx.EventsOf(state.EnvironmentID, state.Position)
 	if err != nil {
 		return err
 	}
-	if i.err != nil {
-		state.Status, state.Reason = syncline.DeliveryDead, i.err.Error()
+	n := 0
+	for i := range events {
+		n = max(n, events[i].Replay)
+	}
+	return w.decide(it, state, n+1)
+}
+
+// decide routes a delivery: it writes its events and its state. replay counts
+// the earlier ways through.
+func (w *work) decide(it *item, state *syncline.DeliveryState, replay int) error {
+	d := it.delivery
+	before := *state
+	state.UpdatedAt = w.now
+	if it.unreadable != "" {
+		state.Status, state.Reason = syncline.DeliveryDead, it.unreadable
 		return w.tx.PutDeliveryState(state)
 	}
-	reading, err := i.webhook.Read(d)
-	if err != nil {
-		// It was read once, before it was stored; the catalogue or the
-		// integration's overrides changed since.
-		state.Status, state.Reason = syncline.DeliveryDead, "it cannot be read: "+err.Error()
-		return w.tx.PutDeliveryState(state)
-	}
-	connections, err := w.match(i, d, reading)
+	i, err := w.integration(integrationKey{d.EnvironmentID, d.IntegrationID})
 	if err != nil {
 		return err
 	}
-	decision := Decide(reading, d.ConnectionID, connections, i.functions)
-	state.Type, state.Status, state.Reason = reading.Type, decision.Status, decision.Reason
+	connections, err := w.match(it)
+	if err != nil {
+		return err
+	}
+	decision := Decide(it.reading, d.ConnectionID, connections, i.functions)
+	if it.rerouted && decision.Status == syncline.DeliveryParked {
+		return nil // as before, and since then
+	}
+	if err := w.parkedGoFirst(it, i, decision); err != nil {
+		return err
+	}
+	state.Type, state.Status, state.Reason = it.reading.Type, decision.Status, decision.Reason
 	events := make([]*syncline.Event, 0, len(decision.Targets))
 	for _, t := range decision.Targets {
 		instance, err := schedule.Ensure(w.tx, t.Function, t.Connection.ID, syncline.BaseVariant, w.now)
@@ -91,13 +114,13 @@ func (w *work) decide(d *syncline.Delivery, state *syncline.DeliveryState, repla
 			return err
 		}
 		events = append(events, &syncline.Event{
-			EnvironmentID: d.EnvironmentID, LaneID: instance.ID, Position: d.Position, Type: reading.Type, OrderKey: reading.OrderKey,
+			EnvironmentID: d.EnvironmentID, LaneID: instance.ID, Position: d.Position, Type: it.reading.Type, OrderKey: it.reading.OrderKey,
 			DeliveryID: d.DeliveryID, ReceivedAt: d.ReceivedAt, Watermark: d.Watermark, Replay: replay,
 			Status: syncline.EventPending, UpdatedAt: w.now,
 		})
 	}
-	state.Events += len(events)
-	state.OpenEvents = len(events)
+	state.Events = before.Events + len(events)
+	state.OpenEvents = before.OpenEvents + len(events)
 	if err := w.tx.PutDeliveryState(state); err != nil {
 		return err
 	}
@@ -108,7 +131,8 @@ func (w *work) decide(d *syncline.Delivery, state *syncline.DeliveryState, repla
 // match finds the connections that a delivery is for: the one that its URL
 // names, or those that have a value that it carries. Values are tried in the
 // catalogue's order; the first that any connection has decides.
-func (w *work) match(i *integration, d *syncline.Delivery, r *provider.Reading) ([]syncline.Connection, error) {
+func (w *work) match(it *item) ([]syncline.Connection, error) {
+	d := it.delivery
 	env, id := d.EnvironmentID, d.IntegrationID
 	if d.ConnectionID != "" {
 		c, err := w.tx.ConnectionByKey(env, id, d.ConnectionID)
@@ -117,10 +141,10 @@ func (w *work) match(i *integration, d *syncline.Delivery, r *provider.Reading) 
 		}
 		return []syncline.Connection{c}, err
 	}
-	if i.webhook.MatchAll {
+	if it.webhook.MatchAll {
 		return w.all(env, id)
 	}
-	for _, m := range r.Matches {
+	for _, m := range it.reading.Matches {
 		var found []syncline.Connection
 		seen := map[int64]bool{}
 		for _, property := range m.Properties {
@@ -159,8 +183,8 @@ func (w *work) all(env, id int64) ([]syncline.Connection, error) {
 
 // redelivered counts a duplicate. A delivery that came to nothing is driven
 // again: the sender still holds it to be undelivered.
-func (w *work) redelivered(e inbox.Entry, original *syncline.Delivery) error {
-	state, err := w.tx.DeliveryState(e.EnvironmentID, e.Redelivered)
+func (w *work) redelivered(it *item) error {
+	state, err := w.tx.DeliveryState(it.entry.EnvironmentID, it.entry.Redelivered)
 	if syncline.CodeOf(err) == syncline.CodeNotFound {
 		return nil // purged since
 	}
@@ -169,12 +193,16 @@ func (w *work) redelivered(e inbox.Entry, original *syncline.Delivery) error {
 	}
 	state.Duplicates++
 	state.UpdatedAt = w.now
-	switch {
-	case original == nil:
-	case state.Status == syncline.DeliveryDead && state.Events > 0:
-		return w.revive(&state)
-	case state.Status == syncline.DeliveryDead || state.Status == syncline.DeliveryIgnored || state.Status == syncline.DeliveryParked:
-		return w.decide(original, &state, state.Duplicates)
+	switch state.Status {
+	case syncline.DeliveryDead:
+		if state.DeadEvents > 0 {
+			return w.revive(&state)
+		}
+		fallthrough
+	case syncline.DeliveryIgnored, syncline.DeliveryParked, syncline.DeliveryExpired:
+		if it.delivery != nil { // else the raw delivery was purged
+			return w.replay(it, &state)
+		}
 	}
 	return w.tx.PutDeliveryState(&state)
 }

@@ -42,15 +42,21 @@ type job struct {
 	err     error
 }
 
-// Append makes d durable, see [inbox.Log]. A caller that gives up while its
-// delivery is being written gets an error although the delivery may be stored:
-// the sender delivers again, and the key tells that it is the same.
+// Append makes d durable, see [inbox.Log]. A caller that gives up before its
+// delivery is being written gets its context's error, and nothing is stored; once
+// it is being written, Append waits for the outcome. A zero ReceivedAt is
+// stamped with the time.
 func (l *Log) Append(ctx context.Context, d *syncline.Delivery, key inbox.Key) (inbox.Receipt, error) {
 	if err := ctx.Err(); err != nil {
 		return inbox.Receipt{}, err
 	}
-	if err := l.room(int64(len(d.Body))); err != nil {
+	size := int64(len(d.Body))
+	defer l.queued.Add(-size)
+	if err := l.room(l.queued.Add(size)); err != nil {
 		return inbox.Receipt{}, err
+	}
+	if d.ReceivedAt.IsZero() {
+		d.ReceivedAt = l.o.Clock.Now()
 	}
 	headers, err := json.Marshal(d.Headers)
 	if err != nil {
@@ -73,7 +79,7 @@ func (l *Log) Append(ctx context.Context, d *syncline.Delivery, key inbox.Key) (
 	}
 }
 
-// room refuses what would pass the limits.
+// room refuses what would pass the limits with n more bytes.
 func (l *Log) room(n int64) error {
 	if used := l.size.Load(); used+n > l.o.MaxBytes {
 		return syncline.Errorf(syncline.CodeUnavailable, "the inbox holds %d bytes; its limit is %d", used, l.o.MaxBytes).
@@ -184,15 +190,20 @@ func (w *writer) commit(batch []*job) {
 		} else if !j.receipt.Duplicate {
 			j.d.Position = j.receipt.Position
 		}
+	}
+	if err == nil && last > w.l.last.Load() { // not only removals
+		// Before the callers know: who has a receipt finds its entry by Last.
+		w.l.last.Store(last)
+		w.l.commits.Add(1)
+		w.l.announce()
+	}
+	for _, j := range taken {
 		close(j.done)
 	}
 	if err != nil {
 		w.l.o.Logger.Error("deliveries could not be stored", "deliveries", len(taken), "err", err)
 		return
 	}
-	w.l.last.Store(last)
-	w.l.commits.Add(1)
-	w.l.announce()
 	w.measure(ctx)
 }
 

@@ -36,6 +36,7 @@ type Log struct {
 	writeDB *sql.DB
 	readDB  *sql.DB
 	size    atomic.Int64 // bytes in use
+	queued  atomic.Int64 // bytes of bodies that wait to be written
 	last    atomic.Int64
 	commits atomic.Int64
 
@@ -85,7 +86,8 @@ func open(path string, readOnly bool) (*sql.DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	q := url.Values{"_busy_timeout": {"10000"}, "_pragma": {"journal_mode(WAL)", "synchronous(FULL)", "cache_size(-8192)"}}
+	q := url.Values{"_busy_timeout": {"10000"}, "_pragma": {"journal_mode(WAL)", "synchronous(FULL)", "cache_size(-8192)",
+		"mmap_size(0)", "wal_autocheckpoint(2000)", "journal_size_limit(67108864)"}}
 	if readOnly {
 		q.Set("_query_only", "1")
 	}
