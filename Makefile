@@ -13,8 +13,8 @@ FUZZTIME ?= 20s
 # the race detector needs one (scripts/test).
 export CGO_ENABLED := 0
 
-# The npm packages of the projects under examples/, by npm's own stamp.
-PROJECTS := $(patsubst %/package-lock.json,%/node_modules/.package-lock.json,$(wildcard examples/*/package-lock.json))
+# The npm packages of the examples and of the stand-ins, by npm's own stamp.
+PROJECTS := $(patsubst %/package-lock.json,%/node_modules/.package-lock.json,$(wildcard examples/*/package-lock.json internal/standin/*/package-lock.json))
 
 TOOLS := bin/golangci-lint bin/gotestsum bin/govulncheck
 
@@ -64,13 +64,14 @@ bench: ## Run the benchmarks
 	go test -run '^$$' -bench . -benchmem ./internal/...
 
 clean: ## Remove what was built and installed here
-	rm -rf bin coverage* examples/*/node_modules
+	rm -rf bin coverage* examples/*/node_modules internal/standin/*/node_modules
 
 packages: $(PROJECTS)
 
 # node_modules is made new by npm ci, so that it is what the lock file says.
-examples/%/node_modules/.package-lock.json: examples/%/package.json examples/%/package-lock.json
-	cd examples/$* && npm ci --no-audit --no-fund
+# What only type checking needs is left out.
+%/node_modules/.package-lock.json: %/package.json %/package-lock.json
+	cd $* && npm ci --omit=dev --ignore-scripts --no-audit --no-fund
 	@touch $@
 
 # The tools have a module of their own: the product does not depend on them.

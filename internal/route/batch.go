@@ -22,6 +22,7 @@ type item struct {
 	reading  *provider.Reading
 	// unreadable says why there is no reading.
 	unreadable string
+	failed     bool // its effects could not be written
 }
 
 // originalsAtOnce bounds how many originals of redeliveries are held in memory
@@ -73,8 +74,7 @@ func (r *Router) write(ctx context.Context, items []*item) error {
 	}
 	it := items[0]
 	r.Log.Error("a delivery cannot be routed", "position", it.entry.Position, "err", err)
-	it.reading, it.unreadable = nil, "its events cannot be written: "+err.Error()
-	it.rerouted = false
+	it.reading, it.unreadable, it.failed = nil, "its events cannot be written: "+err.Error(), true
 	return r.commit(ctx, items)
 }
 

@@ -3,6 +3,7 @@ package route
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -40,11 +41,10 @@ func (w *work) parkedGoFirst(it *item, i *integration, decision Decision) error 
 		return nil // not new
 	}
 	k := integrationKey{it.delivery.EnvironmentID, it.delivery.IntegrationID}
-	p := w.r.passes[k]
 	if !i.parked {
-		delete(w.r.passes, k) // nothing to remember
 		return nil
 	}
+	p := w.r.passes[k]
 	for _, t := range decision.Targets {
 		c := t.Connection
 		if p != nil && (c.UpdatedAt.Before(p.began.Add(-settled)) || p.covered[c.ID].Equal(c.UpdatedAt)) {
@@ -64,6 +64,7 @@ func (r *Router) reroute(ctx context.Context, k integrationKey) error {
 		r.passes[k] = p
 	}
 	p.began = r.Clock.Now()
+	maps.DeleteFunc(p.covered, func(_ int64, updated time.Time) bool { return updated.Before(p.began.Add(-settled)) })
 	after, size := int64(0), originalsAtOnce
 	for {
 		var states []syncline.DeliveryState

@@ -193,6 +193,9 @@ func (w *work) redelivered(it *item) error {
 	}
 	state.Duplicates++
 	state.UpdatedAt = w.now
+	if it.failed {
+		return w.tx.PutDeliveryState(&state)
+	}
 	switch state.Status {
 	case syncline.DeliveryDead:
 		if state.DeadEvents > 0 {

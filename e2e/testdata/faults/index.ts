@@ -1,0 +1,13 @@
+import './github/syncs/no-id.js';
+import './github/syncs/numeric-id.js';
+import './github/syncs/ten-megabytes.js';
+import './github/syncs/undeclared-model.js';
+import './github/syncs/endless-loop.js';
+import './github/syncs/endless-memory.js';
+import './github/syncs/throws.js';
+import './github/syncs/never-settles.js';
+import './github/syncs/too-slow.js';
+import './github/syncs/not-awaited.js';
+import './github/syncs/hanging-upstream.js';
+import './github/syncs/redirected.js';
+import './github/syncs/gigabyte.js';

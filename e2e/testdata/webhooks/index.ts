@@ -1,0 +1,2 @@
+import './github/syncs/events.js';
+import './github/syncs/pings.js';
