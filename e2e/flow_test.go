@@ -141,6 +141,7 @@ func TestScheduleCommandsDoWhatTheySay(t *testing.T) {
 		}
 		return out.Syncs[0]
 	}
+	w.run("issues&kind=poll")
 	w.ok(w.client.Do(ctx, http.MethodPost, "/sync/pause", nil, syncs, nil))
 	if s := status(); s["status"] != "PAUSED" {
 		t.Errorf("after pause the status is %v", s)

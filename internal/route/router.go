@@ -34,6 +34,7 @@ type Router struct {
 	// Of Run's goroutine alone:
 	position int64 // of the inbox, up to which routing is done
 	passes   map[integrationKey]*pass
+	expired  time.Time // when parked deliveries were last looked at for expiry
 }
 
 type integrationKey struct{ env, id int64 }
@@ -86,24 +87,11 @@ func (r *Router) Run(ctx context.Context) error {
 	if err := r.start(ctx); err != nil {
 		return ended(ctx, err)
 	}
-	var expired time.Time
 	for {
 		appended := r.Inbox.Appended() // before the read, so that nothing is missed
-		for _, k := range r.takeMoved() {
-			if err := r.reroute(ctx, k); err != nil {
-				r.Changed(k.env, k.id)
-				return ended(ctx, err)
-			}
-		}
-		n, err := r.routeBatch(ctx)
+		n, err := r.step(ctx)
 		if err != nil {
 			return ended(ctx, err)
-		}
-		if now := r.Clock.Now(); now.Sub(expired) >= expireEvery {
-			if err := r.expire(ctx, now); err != nil {
-				return ended(ctx, err)
-			}
-			expired = now
 		}
 		if n > 0 && ctx.Err() == nil {
 			continue
@@ -116,6 +104,28 @@ func (r *Router) Run(ctx context.Context) error {
 		case <-r.Clock.After(idle):
 		}
 	}
+}
+
+// step does what is to be done now and returns how many entries it routed:
+// parked deliveries first, then what comes next in the inbox.
+func (r *Router) step(ctx context.Context) (int, error) {
+	for _, k := range r.takeMoved() {
+		if err := r.reroute(ctx, k); err != nil {
+			r.Changed(k.env, k.id)
+			return 0, err
+		}
+	}
+	n, err := r.routeBatch(ctx)
+	if err != nil {
+		return n, err
+	}
+	if now := r.Clock.Now(); now.Sub(r.expired) >= expireEvery {
+		if err := r.expire(ctx, now); err != nil {
+			return n, err
+		}
+		r.expired = now
+	}
+	return n, nil
 }
 
 // start reads where an earlier process stopped, and has every parked delivery

@@ -378,8 +378,10 @@ type RecordWriter interface {
 	PutRecords(env, collectionID int64, records []*syncline.Record) error
 	// TouchRecords notes that a delete-tracking window saw the records.
 	TouchRecords(env, collectionID, window int64, ids []string) error
-	// EmptyCollection removes every record for good. The collection, its
-	// positions and its id stay; PurgedSeq moves to LastSeq.
+	// EmptyCollection removes every record for good. That is a change of its
+	// own: LastSeq and PurgedSeq move to a new position, so that every reader
+	// that kept a cursor learns that its records are gone. The collection and
+	// its id stay.
 	EmptyCollection(env, collectionID int64) error
 }
 

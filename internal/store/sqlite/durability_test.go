@@ -95,7 +95,7 @@ func TestPositionsAndIDsGoOnAfterAReopenThoughEverythingIsDeleted(t *testing.T) 
 	last := writeRecord(t, s, store.Relaxed, "b")
 	var run syncline.Run
 	err := s.Update(t.Context(), store.Relaxed, func(tx store.Tx) error {
-		if err := tx.EmptyCollection(1, 1); err != nil {
+		if err := tx.EmptyCollection(1, 1); err != nil { // a change of its own
 			return err
 		}
 		run = syncline.Run{EnvironmentID: 1, Status: syncline.RunSuccess, StartedAt: day, FinishedAt: day}
@@ -115,6 +115,7 @@ func TestPositionsAndIDsGoOnAfterAReopenThoughEverythingIsDeleted(t *testing.T) 
 		t.Fatal(err)
 	}
 
+	last++
 	s = open(t, path)
 	if p, _ := s.Position(t.Context()); p != last {
 		t.Errorf("Position %d after the reopen, %d before", p, last)

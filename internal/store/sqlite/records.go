@@ -266,9 +266,12 @@ func (t *tx) TouchRecords(env, collectionID, window int64, ids []string) error {
 }
 
 func (t *tx) EmptyCollection(env, collectionID int64) error {
-	err := t.exec1(missing{"collection", collectionID}, `UPDATE collections SET purged_seq = last_seq
-		WHERE id = ? AND environment_id = ?`, collectionID, env)
+	seq, err := t.NextSeq(1)
 	if err != nil {
+		return err
+	}
+	if err := t.exec1(missing{"collection", collectionID}, `UPDATE collections SET last_seq = ?, purged_seq = ?
+		WHERE id = ? AND environment_id = ?`, seq, seq, collectionID, env); err != nil {
 		return err
 	}
 	_, _, err = t.exec(`DELETE FROM records WHERE environment_id = ? AND collection_id = ?`, env, collectionID)
