@@ -43,7 +43,8 @@ type Error struct {
 // Error returns the message, the cause and the hint on one line.
 func (e *Error) Error() string {
 	s := e.Message
-	if _, inMessage := e.Err.(hidden); e.Err != nil && !inMessage {
+	var inMessage hidden
+	if e.Err != nil && !errors.As(e.Err, &inMessage) {
 		s += ": " + e.Err.Error()
 	}
 	if e.Hint != "" {

@@ -44,7 +44,7 @@ type App struct {
 
 // StartApp starts the app on a free port.
 func StartApp() (*App, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}

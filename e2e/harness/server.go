@@ -61,7 +61,7 @@ func (l *lockedBuffer) String() string {
 // NewServer prepares a server on a free port. Private networks are allowed:
 // everything it talks to is on this machine.
 func NewServer(binary, dataDir string, args ...string) (*Server, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
@@ -74,7 +74,7 @@ func NewServer(binary, dataDir string, args ...string) (*Server, error) {
 // that took.
 func (s *Server) Start(ctx context.Context) (time.Duration, error) {
 	began := time.Now()
-	cmd := exec.Command(s.Binary, append([]string{"serve", "--listen", s.Listen, "--data-dir", s.DataDir}, s.Args...)...)
+	cmd := exec.CommandContext(context.Background(), s.Binary, append([]string{"serve", "--listen", s.Listen, "--data-dir", s.DataDir}, s.Args...)...)
 	cmd.Env = append(append(os.Environ(), "SYNCLINE_SECRET_KEY_DEV="+Key), s.Env...)
 	cmd.Stdout, cmd.Stderr = &s.output, &s.output
 	if err := cmd.Start(); err != nil {

@@ -159,7 +159,7 @@ func (s *server) applyIntegrationCredentials(i *syncline.Integration, raw json.R
 	if err != nil {
 		return nil, err
 	}
-	required := map[string]string{}
+	var required map[string]string
 	switch p.AuthMode {
 	case provider.AuthOAuth2:
 		required = map[string]string{"client_id": in.ClientID, "client_secret": in.ClientSecret}

@@ -51,11 +51,13 @@ func (l *Lanes) drain(ctx context.Context, lane *syncline.Lane, limit int) (rele
 		}
 	}
 	if len(done) == 0 {
-		if ctx.Err() != nil {
+		select {
+		case <-ctx.Done():
 			l.release(ctx, lane)
 			return true, nil
+		default:
+			return false, errMoved
 		}
-		return false, errMoved
 	}
 	crash.Point(crash.AfterRun)
 	released, err = l.commit(ctx, lane, s, d, done)

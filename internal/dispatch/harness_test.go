@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"log/slog"
 	"path/filepath"
 	"sync"
@@ -62,7 +61,7 @@ func newWorld(t *testing.T, connections int) *world {
 		t: t, clock: clock.NewFake(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)), bodies: map[int64]json.RawMessage{},
 		upstream: func(fn.HTTPArgs) (*fn.HTTPResult, error) { return &fn.HTTPResult{Status: 200}, nil },
 	}
-	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	log := slog.New(slog.DiscardHandler)
 	s, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "syncline.db"), sqlite.Options{})
 	must(t, err)
 	t.Cleanup(func() { s.Close() })

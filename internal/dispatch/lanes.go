@@ -108,7 +108,7 @@ func (l *Lanes) Run(ctx, work context.Context) error {
 
 func (l *Lanes) claim(ctx context.Context, max int) (claimed []syncline.Lane, next time.Time, err error) {
 	l.setWaiting(max == 0)
-	if max == 0 || ctx.Err() != nil {
+	if max == 0 {
 		return nil, time.Time{}, nil
 	}
 	now := l.Clock.Now()

@@ -10,7 +10,6 @@ import (
 	"syncline"
 	"syncline/internal/clock"
 	"syncline/internal/provider"
-	"syncline/internal/secret"
 	"syncline/internal/store"
 )
 
@@ -22,7 +21,11 @@ type Endpoint struct {
 	Secrets       []string
 }
 
-// Opener opens sealed secrets.
+// purpose is what webhook secrets are sealed for, package secret's
+// PurposeWebhookSecrets: ingest meets that package only through Opener.
+const purpose = "integration.webhook_secrets"
+
+// Opener opens sealed secrets; secret.Sealer does.
 type Opener interface {
 	Open(env int64, purpose string, s syncline.Sealed) ([]byte, error)
 }
@@ -104,7 +107,7 @@ func (e *Endpoints) open(i *syncline.Integration) (*Endpoint, error) {
 	if i.WebhookSecrets.IsZero() {
 		return endpoint, nil
 	}
-	text, err := e.Secrets.Open(i.EnvironmentID, secret.PurposeWebhookSecrets, i.WebhookSecrets)
+	text, err := e.Secrets.Open(i.EnvironmentID, purpose, i.WebhookSecrets)
 	if err != nil {
 		return nil, err
 	}

@@ -111,7 +111,7 @@ func (n *node) open(ctx context.Context, out io.Writer) (err error) {
 		return err
 	}
 	for _, w := range n.sealer.Warnings() {
-		n.log.Warn(w)
+		n.log.Warn("the encryption key", "reason", w)
 	}
 	if n.store, err = sqlite.Open(ctx, filepath.Join(n.cfg.DataDir, "syncline.db"), sqlite.Options{Logger: n.log, Clock: n.clock}); err != nil {
 		return err
@@ -237,7 +237,7 @@ func (n *node) newPool() *worker.Pool {
 		exe = os.Args[0]
 	}
 	return worker.NewPool(worker.Options{
-		Command: func() *exec.Cmd { return exec.Command(exe, "worker") },
+		Command: func() *exec.Cmd { return exec.CommandContext(context.Background(), exe, "worker") },
 		Workers: n.cfg.Workers, Slots: n.cfg.WorkerSlots, Memory: int64(n.cfg.WorkerMemoryLimit), Log: n.log,
 	})
 }
@@ -257,7 +257,9 @@ func (n *node) serve(listener net.Listener, handler http.Handler) func(ctx, work
 		case <-ctx.Done():
 		}
 		err := s.Shutdown(work)
-		<-failed
+		if closed := <-failed; !errors.Is(closed, http.ErrServerClosed) {
+			err = errors.Join(err, closed)
+		}
 		return err
 	}
 }

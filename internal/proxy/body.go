@@ -135,7 +135,7 @@ func (s *source) Read(p []byte) (int, error) {
 
 // explain tells a broken encoding from a broken connection beneath it.
 func (s *source) explain(err error) error {
-	if s.end != nil && s.end != io.EOF {
+	if s.end != nil && !errors.Is(s.end, io.EOF) {
 		return s.end
 	}
 	return fmt.Errorf("%w: %w", errEncoding, err)
@@ -149,7 +149,7 @@ type encoded struct {
 
 func (e encoded) Read(p []byte) (int, error) {
 	n, err := e.r.Read(p)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		err = e.wire.explain(err)
 	}
 	return n, err

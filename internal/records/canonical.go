@@ -308,13 +308,13 @@ func (c *canonicalizer) number(out []byte) ([]byte, error) {
 		c.pos = start
 		return nil, c.fail("a bad number")
 	}
-	f, err := strconv.ParseFloat(string(text), 64)
-	if err != nil || math.IsInf(f, 0) {
-		// Beyond a double's range. The digits are all there is to compare.
+	f, _ := strconv.ParseFloat(string(text), 64) // fails only beyond a double's range
+	if math.IsInf(f, 0) {
+		// The digits are all there is to compare.
 		return append(out, text...), nil
 	}
 	printed := appendNumber(nil, f)
-	if bytes.IndexAny(text, ".eE") < 0 && len(text) > 15 && !bytes.Equal(text, printed) {
+	if !bytes.ContainsAny(text, ".eE") && len(text) > 15 && !bytes.Equal(text, printed) {
 		return append(out, text...), nil
 	}
 	return append(out, printed...), nil

@@ -170,9 +170,11 @@ func eachIntegration(v store.Reader, each func(k integrationKey) error) error {
 	return nil
 }
 
+// ended is the error of a loop: none when it was told to end.
+// ended is err, unless ctx ended: then it is why, and no failure.
 func ended(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return nil
+	if ctx.Err() == nil {
+		return err
 	}
-	return err
+	return nil
 }

@@ -67,7 +67,7 @@ func (s *story) until(ctx context.Context, began time.Time, want func(records) b
 		}
 		select {
 		case <-ctx.Done():
-			return all, 0, fmt.Errorf("found %s: %w (%v)\n%s", all.summary(), ctx.Err(), err, s.server.Output())
+			return all, 0, fmt.Errorf("found %s: %w (%w)\n%s", all.summary(), ctx.Err(), err, s.server.Output())
 		case <-time.After(time.Millisecond):
 		}
 	}

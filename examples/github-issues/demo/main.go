@@ -54,7 +54,7 @@ func run(ctx context.Context, binary, project, payloads string, once bool) error
 		return err
 	}
 	standin := github.New(github.Options{Owner: owner, Name: name, Token: token, Secret: webhookSecret, Payloads: examples})
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
 	}

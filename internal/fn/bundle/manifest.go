@@ -2,6 +2,7 @@ package bundle
 
 import (
 	"encoding/json"
+	"errors"
 	"regexp"
 	"strconv"
 	"strings"
@@ -149,7 +150,8 @@ func firstFrame(stack string) (Place, bool) {
 }
 
 func explain(err error) (message, hint string) {
-	if e, ok := err.(*syncline.Error); ok {
+	var e *syncline.Error
+	if errors.As(err, &e) {
 		return e.Message, e.Hint
 	}
 	return err.Error(), ""

@@ -112,7 +112,9 @@ func (k *call) enter(f func() error) bool {
 		k.err = cpuError(k.limits)
 		return false
 	}
-	k.vm.js.SetEvalTimeout(left)
+	if k.err = k.vm.js.SetEvalTimeout(left); k.err != nil {
+		return false
+	}
 	began := time.Now()
 	err := f()
 	k.cpu += time.Since(began)

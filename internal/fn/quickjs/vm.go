@@ -86,7 +86,9 @@ func (v *vm) load(limits fn.Limits) error {
 	// Top-level code of the bundle may log; it cannot do anything else.
 	v.call = &call{vm: v, ctx: context.Background(), limits: limits, host: discard{}}
 	defer func() { v.call = nil }()
-	v.js.SetEvalTimeout(setup)
+	if err := v.js.SetEvalTimeout(setup); err != nil {
+		return syncline.Errorf(syncline.CodeInternal, "cannot bound the loading of a bundle: %w", err)
+	}
 	_, err = v.js.EvalBytecode(v.bundle.bytecode)
 	switch {
 	case err == nil:

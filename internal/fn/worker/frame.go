@@ -123,7 +123,7 @@ func encodeError(err error) []byte {
 		}
 	case errors.As(err, &host):
 		w = wireError{Kind: "host", Code: host.Code, Name: host.Name, Message: host.Message, NetCode: host.NetCode}
-	case errors.As(err, &coded) && error(coded) == err:
+	case errors.As(err, &coded) && coded.Error() == err.Error(): // not wrapped: hint and message go apart
 		w.Hint, w.Message = coded.Hint, (&syncline.Error{Message: coded.Message, Err: coded.Err}).Error()
 	}
 	b, err := json.Marshal(w)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"hash/fnv"
-	"io"
 	"log/slog"
 	"os/exec"
 	"runtime"
@@ -140,7 +139,7 @@ func (p *Pool) worker(g *group, warmKey string) (*process, error) {
 	at := -1
 	if warmKey != "" {
 		h := fnv.New32a()
-		io.WriteString(h, warmKey)
+		h.Write([]byte(warmKey)) // never fails
 		at = int(h.Sum32() % uint32(len(g.workers)))
 		if w := g.workers[at]; w != nil && w.active >= p.o.Slots {
 			at = -1

@@ -175,7 +175,7 @@ func (c *conn) query(sql string, each func(r *row) error, args ...any) error {
 				return err
 			}
 		}
-		if err := rows.Next(r.v); err == io.EOF {
+		if err := rows.Next(r.v); errors.Is(err, io.EOF) {
 			return nil
 		} else if err != nil {
 			return c.failed(sql, err)
@@ -185,7 +185,7 @@ func (c *conn) query(sql string, each func(r *row) error, args ...any) error {
 		if r.err != nil {
 			return c.failed(sql, r.err)
 		}
-		if err == errStop {
+		if errors.Is(err, errStop) {
 			return nil
 		}
 		if err != nil {

@@ -143,7 +143,7 @@ func lockFile(ctx context.Context, db *sql.DB) error {
 		if !isLocked(err) {
 			return err
 		}
-		db.ExecContext(context.WithoutCancel(ctx), "ROLLBACK") // when it failed halfway
+		_, _ = db.ExecContext(context.WithoutCancel(ctx), "ROLLBACK") // when it failed halfway
 		select {
 		case <-ctx.Done():
 			return err

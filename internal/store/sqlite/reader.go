@@ -65,7 +65,7 @@ func (p *readers) view(ctx context.Context, fn func(r store.Reader) error) error
 	r := &reader{c: c}
 	defer func() {
 		r.c, c.check, c.broken = nil, nil, nil
-		c.exec("ROLLBACK")
+		_, _, _ = c.exec("ROLLBACK") // a snapshot has nothing to lose
 	}()
 	return fn(r)
 }

@@ -290,7 +290,7 @@ func (w *writer) commit() {
 func (w *writer) fail(err error) {
 	if w.open {
 		// SQLite may have rolled back by itself: then this fails, harmlessly.
-		w.c.script("ROLLBACK")
+		_ = w.c.script("ROLLBACK")
 		w.open = false
 	}
 	w.c.broken = nil

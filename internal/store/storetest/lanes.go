@@ -120,7 +120,7 @@ var laneTests = []test{
 		reverse := slices.Clone(ids)
 		slices.Reverse(reverse)
 		var got []int64
-		for range len(ids) {
+		for range ids {
 			lanes := w.claim("n", seconds(20), seconds(30), 1)
 			if len(lanes) != 1 {
 				t.Fatalf("claimed %d", len(lanes))
