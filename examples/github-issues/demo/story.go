@@ -193,7 +193,8 @@ func (s *story) redelivered(ctx context.Context) error {
 func (s *story) slowPoll(ctx context.Context) error {
 	s.heading("Neither side undoes the other")
 	e := s.github.Edit(3, "As the slow poll read it") // its webhook is lost: the poll has to bring it
-	gate := s.github.Hold(1)
+	// The oldest change comes first: what was edited last is on the second page.
+	gate := s.github.Hold(2)
 	if err := s.client.Trigger(ctx, integration, connection, "issues"); err != nil {
 		return err
 	}
@@ -228,7 +229,12 @@ func (s *story) slowPoll(ctx context.Context) error {
 	if run["status"] != "success" {
 		return fmt.Errorf("the slow poll should succeed, it is %v: %v", run["status"], run["error"])
 	}
-	s.line("the poll ends, and has left the fresher title alone", time.Since(began), fmt.Sprintf("%s · issue 3 %q", all.summary(), all.title(fresh)))
+	models, _ := run["models"].(map[string]any)
+	result, _ := models[model].(map[string]any)
+	if result["contested"] != 1.0 {
+		return fmt.Errorf("the slow poll should have given way once, its result is %v", result)
+	}
+	s.line("the poll ends: it gave way once, and the fresher title stands", time.Since(began), fmt.Sprintf("%s · issue 3 %q", all.summary(), all.title(fresh)))
 	return nil
 }
 
