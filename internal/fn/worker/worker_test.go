@@ -113,6 +113,9 @@ func TestErrorsKeepTheirKindAcrossTheProcess(t *testing.T) {
 
 func TestAWorkerThatDiesLosesItsRunsAndIsReplaced(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("filling memory takes too long under the race detector")
+	}
 	p := processes(t, worker.Options{Workers: 1, Memory: 200 << 20})
 	c := newCall(`const a = []; for (let i = 0; ; i++) a.push(JSON.parse('"' + 'x'.repeat(1 << 20) + '"') + i)`)
 	c.Limits.Memory = 4 << 30 // beyond what the process may use

@@ -79,6 +79,7 @@ var deliveryTests = []test{
 		}
 		done, dead, dropped, pending := syncline.EventDone, syncline.EventDead, syncline.EventDropped, syncline.EventPending
 		routed, processed, died := syncline.DeliveryRouted, syncline.DeliveryProcessed, syncline.DeliveryDead
+		position := int64(0)
 		for name, steps := range map[string][]step{
 			"all done":                    {{0, done, "", routed, 2, 0, ""}, {1, done, "", routed, 1, 0, ""}, {2, done, "", processed, 0, 0, ""}},
 			"the last one dies":           {{0, done, "", routed, 2, 0, ""}, {1, done, "", routed, 1, 0, ""}, {2, dead, "boom", died, 0, 1, "boom"}},
@@ -91,7 +92,7 @@ var deliveryTests = []test{
 			"a dead delivery comes alive": {{0, done, "", routed, 2, 0, ""}, {1, done, "", routed, 1, 0, ""}, {2, dead, "boom", died, 0, 1, "boom"}, {2, pending, "", routed, 1, 0, ""}, {2, done, "", processed, 0, 0, ""}},
 		} {
 			t.Run(name, func(t *testing.T) {
-				position := int64(len(name)) * 1000
+				position += 1000
 				var events []*syncline.Event
 				w.update(func(tx store.Tx) error {
 					events = w.deliver(tx, position, w.instance.ID, w.instance.ID, w.instance.ID)
