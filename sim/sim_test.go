@@ -37,9 +37,9 @@ func stories() map[string]sim.Options {
 
 func TestNeitherSideUndoesTheOtherAndNoReaderMissesAChange(t *testing.T) {
 	t.Parallel()
-	seeds := uint64(2)
+	seeds, steps := uint64(2), 1000
 	if testing.Short() {
-		seeds = 1
+		seeds, steps = 1, 300
 	}
 	for name, o := range stories() {
 		t.Run(name, func(t *testing.T) {
@@ -47,7 +47,7 @@ func TestNeitherSideUndoesTheOtherAndNoReaderMissesAChange(t *testing.T) {
 			var sum sim.Counts
 			for seed := range seeds {
 				o := o
-				o.Seed, o.Steps, o.Objects = seed+1, 1000, 8
+				o.Seed, o.Steps, o.Objects = seed+1, steps, 8
 				c, err := sim.Run(t.Context(), openStore(t), o)
 				if err != nil {
 					t.Fatal(err)

@@ -46,6 +46,7 @@ type world struct {
 	bodies    map[int64]json.RawMessage
 	told      []told
 	position  int64
+	most      int // deliveries that were read at once
 }
 
 type told struct {
@@ -146,11 +147,22 @@ func (w *world) Describe(context.Context, *syncline.Integration, *syncline.Conne
 func (w *world) Get(_ context.Context, _ int64, positions []int64) (map[int64]*syncline.Delivery, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.most = max(w.most, len(positions))
 	out := map[int64]*syncline.Delivery{}
 	for _, p := range positions {
 		if body, ok := w.bodies[p]; ok {
 			out[p] = &syncline.Delivery{Position: p, Body: body}
 		}
+	}
+	return out, nil
+}
+
+func (w *world) Sizes(_ context.Context, _ int64, positions []int64) (map[int64]int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	out := map[int64]int{}
+	for _, p := range positions {
+		out[p] = len(w.bodies[p])
 	}
 	return out, nil
 }

@@ -13,6 +13,8 @@ import (
 
 // Deliveries reads raw deliveries from the inbox; those purged are absent.
 type Deliveries interface {
+	// Sizes are the sizes of their bodies in bytes.
+	Sizes(ctx context.Context, env int64, positions []int64) (map[int64]int, error)
 	Get(ctx context.Context, env int64, positions []int64) (map[int64]*syncline.Delivery, error)
 }
 
@@ -241,6 +243,29 @@ func (l *Lanes) load(ctx context.Context, lane *syncline.Lane, limit int) (s *ho
 	for i, e := range events {
 		positions[i] = e.Position
 	}
+	if len(positions) > 1 {
+		sizes, err := l.Deliveries.Sizes(ctx, lane.EnvironmentID, positions)
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		events = within(events, sizes)
+		positions = positions[:len(events)]
+	}
 	raw, err = l.Deliveries.Get(ctx, lane.EnvironmentID, positions)
 	return s, events, raw, err
+}
+
+// loadBytes bounds the bodies that one lane holds at a time: there are many
+// lanes, and a body may have 25 MB.
+const loadBytes = 4 << 20
+
+// within is as many events, at least one, as have bodies of loadBytes together.
+func within(events []syncline.Event, sizes map[int64]int) []syncline.Event {
+	sum := 0
+	for i, e := range events {
+		if sum += sizes[e.Position]; sum > loadBytes && i > 0 {
+			return events[:i]
+		}
+	}
+	return events
 }

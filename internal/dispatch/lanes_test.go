@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -173,6 +174,28 @@ func TestAWriteBeyondTheLimitNamesItAndLeavesNothing(t *testing.T) {
 	}
 	if want := "a webhook run may write 10000 records; this one wrote 11000"; len(got.LastError) < len(want) || got.LastError[:len(want)] != want {
 		t.Errorf("the error is %q", got.LastError)
+	}
+}
+
+func TestLargeDeliveriesOfALaneAreLoadedFewAtATime(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1)
+	handled := 0
+	w.onWebhook = func(context.Context, fn.Host, json.RawMessage) error {
+		handled++
+		return nil
+	}
+	large := `{"x":"` + strings.Repeat("x", 3<<20) + `"}`
+	for range 5 {
+		w.deliver(0, large)
+	}
+	w.start()
+	w.settled()
+	if handled != 5 {
+		t.Errorf("%d of 5 were handled", handled)
+	}
+	if w.most > 1 {
+		t.Errorf("%d of 3 MB were held at once", w.most)
 	}
 }
 

@@ -50,6 +50,9 @@ type Log interface {
 	Read(ctx context.Context, after int64, limit int) ([]Entry, error)
 	// Get reads deliveries by position; those purged are absent.
 	Get(ctx context.Context, env int64, positions []int64) (map[int64]*syncline.Delivery, error)
+	// Sizes are the sizes of deliveries' bodies in bytes, read without the
+	// bodies; those purged are absent.
+	Sizes(ctx context.Context, env int64, positions []int64) (map[int64]int, error)
 	// Last is the position of the newest entry; 0 when there is none.
 	Last(ctx context.Context) (int64, error)
 	// Appended returns a channel that is closed at the next append after the call.

@@ -246,7 +246,7 @@ func (n *node) newPool() *worker.Pool {
 func (n *node) serve(listener net.Listener, handler http.Handler) func(ctx, work context.Context) error {
 	return func(ctx, work context.Context) error {
 		s := &http.Server{
-			Handler: handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+			Handler: handler, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 2 * time.Minute, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
 			ErrorLog: slog.NewLogLogger(n.log.Handler(), slog.LevelDebug),
 		}
 		failed := make(chan error, 1)

@@ -24,8 +24,7 @@ type found struct {
 const indexFile = "index.ts"
 
 var (
-	importLine = regexp.MustCompile(`^\s*(?:import|export\s+\*\s+from)\s*(['"])(\.[^'"]+)['"]`)
-	kinds      = map[string]syncline.FunctionType{
+	kinds = map[string]syncline.FunctionType{
 		"syncs": syncline.FunctionSync, "actions": syncline.FunctionAction, "on-events": syncline.FunctionOnEvent,
 	}
 	goodName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,254}$`)
@@ -46,24 +45,12 @@ func discover(dir string) ([]found, Problems) {
 	var all []found
 	var problems Problems
 	first := map[string]Place{}
-	comment := false
-	for i, line := range strings.Split(string(text), "\n") {
-		if comment {
-			end := strings.Index(line, "*/")
-			if end < 0 {
-				continue
-			}
-			comment, line = false, line[end+2:]
+	for _, m := range imports(string(text)) {
+		if !strings.HasPrefix(m.path, ".") {
+			continue // a package: nothing that is deployed
 		}
-		if start := strings.Index(line, "/*"); start >= 0 && !strings.Contains(line[start:], "*/") {
-			comment, line = true, line[:start]
-		}
-		m := importLine.FindStringSubmatchIndex(line)
-		if m == nil {
-			continue
-		}
-		at := Place{File: indexFile, Line: i + 1, Column: m[4] + 1}
-		f, problem := locate(dir, line[m[4]:m[5]])
+		at := Place{File: indexFile, Line: m.line, Column: m.column}
+		f, problem := locate(dir, m.path)
 		if problem != nil {
 			problem.Place = at
 			problems = append(problems, *problem)

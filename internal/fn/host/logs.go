@@ -57,6 +57,13 @@ func (b *logBuffer) take(final bool) []syncline.LogLine {
 	return lines
 }
 
+// putBack returns lines that could not be written, before those that came since.
+func (b *logBuffer) putBack(lines []syncline.LogLine) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.lines = append(lines, b.lines...)
+}
+
 func list(names []string) string {
 	if len(names) == 0 {
 		return "none"

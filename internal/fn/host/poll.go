@@ -207,7 +207,7 @@ func (p *Poll) setMetadata(ctx context.Context, method string, raw json.RawMessa
 // that have come in.
 func (p *Poll) commit(ctx context.Context, fn func(tx store.Tx) error) error {
 	lines := p.logs.take(false)
-	return p.deps.Store.Update(ctx, store.Durable, func(tx store.Tx) error {
+	err := p.deps.Store.Update(ctx, store.Durable, func(tx store.Tx) error {
 		if err := p.Fence(tx); err != nil {
 			return err
 		}
@@ -218,6 +218,10 @@ func (p *Poll) commit(ctx context.Context, fn func(tx store.Tx) error) error {
 		}
 		return fn(tx)
 	})
+	if err != nil {
+		p.logs.putBack(lines)
+	}
+	return err
 }
 
 // Fence fails when the instance's epoch or the poll's lease moved.

@@ -47,6 +47,22 @@ var appendTests = []test{
 			t.Errorf("no body: %+v", got)
 		}
 	}},
+	{"sizes are those of the bodies, of the environment's deliveries alone", func(t *testing.T, open Open) {
+		l := open(t)
+		d := delivery(1)
+		d.Body = bytes.Repeat([]byte{0}, 70_000)
+		large := mustAppend(t, l, d, inbox.Key{})
+		empty := delivery(1)
+		empty.Body = nil
+		none := mustAppend(t, l, empty, inbox.Key{})
+		foreign := delivery(2)
+		foreign.EnvironmentID = 2
+		other := mustAppend(t, l, foreign, inbox.Key{})
+		sizes, err := l.Sizes(t.Context(), 1, []int64{large.Position, none.Position, other.Position, 999})
+		if err != nil || len(sizes) != 2 || sizes[large.Position] != 70_000 || sizes[none.Position] != 0 {
+			t.Errorf("the sizes are %v, %v", sizes, err)
+		}
+	}},
 	{"what was acknowledged is there after a reopen, and positions go on", func(t *testing.T, open Open) {
 		l := open(t)
 		first := mustAppend(t, l, delivery(1), id("d-1"))

@@ -89,6 +89,34 @@ func (l *Log) Get(ctx context.Context, env int64, positions []int64) (map[int64]
 	return found, nil
 }
 
+// Sizes are the sizes of deliveries' bodies.
+func (l *Log) Sizes(ctx context.Context, env int64, positions []int64) (map[int64]int, error) {
+	list, err := json.Marshal(positions)
+	if err != nil {
+		return nil, err
+	}
+	// length() of a blob reads its header alone.
+	rows, err := l.readDB.QueryContext(ctx, `SELECT position, coalesce(length(body), 0) FROM entries
+		WHERE position IN (SELECT value FROM json_each(?)) AND environment_id = ? AND redelivered = 0`, string(list), env)
+	if err != nil {
+		return nil, unavailable(l.path, err)
+	}
+	defer rows.Close()
+	sizes := make(map[int64]int, len(positions))
+	for rows.Next() {
+		var position int64
+		var size int
+		if err := rows.Scan(&position, &size); err != nil {
+			return nil, unavailable(l.path, err)
+		}
+		sizes[position] = size
+	}
+	if err := rows.Err(); err != nil {
+		return nil, unavailable(l.path, err)
+	}
+	return sizes, nil
+}
+
 // purgeStep is how many entries one transaction of Purge looks at.
 const purgeStep = 500
 
