@@ -10,17 +10,19 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"time"
 )
 
 // Notification is one that the user's app received and verified.
 type Notification struct {
-	ID       string // X-Syncline-Notification-Id
-	Verified bool   // the signature was right
-	Type     string `json:"type"`
-	SyncName string `json:"syncName"`
-	Model    string `json:"model"`
-	SyncType string `json:"syncType"`
-	Success  bool   `json:"success"`
+	ID       string    // X-Syncline-Notification-Id
+	Verified bool      // the signature was right
+	At       time.Time `json:"-"` // when it arrived
+	Type     string    `json:"type"`
+	SyncName string    `json:"syncName"`
+	Model    string    `json:"model"`
+	SyncType string    `json:"syncType"`
+	Success  bool      `json:"success"`
 	Results  struct {
 		Added   int `json:"added"`
 		Updated int `json:"updated"`
@@ -72,7 +74,7 @@ func (a *App) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusBadRequest)
 		return
 	}
-	n.ID = r.Header.Get("X-Syncline-Notification-Id")
+	n.ID, n.At = r.Header.Get("X-Syncline-Notification-Id"), time.Now()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	m := hmac.New(sha256.New, []byte(a.key))

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -222,7 +223,7 @@ func (c *Client) Quiet(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("work remains: %+v, %w (%w)", s, ctx.Err(), err)
+			return fmt.Errorf("work remains: %+v: %w", s, errors.Join(ctx.Err(), err))
 		case <-time.After(5 * time.Millisecond):
 		}
 	}
@@ -257,7 +258,21 @@ func (c *Client) Deliveries(ctx context.Context, query string) ([]Delivery, erro
 
 // Trigger asks for a poll at once.
 func (c *Client) Trigger(ctx context.Context, integration, connection, sync string) error {
-	return c.Do(ctx, http.MethodPost, "/sync/trigger", nil, map[string]any{
+	return c.command(ctx, "trigger", integration, connection, sync)
+}
+
+// Pause stops the schedule of a sync. It can still be triggered.
+func (c *Client) Pause(ctx context.Context, integration, connection, sync string) error {
+	return c.command(ctx, "pause", integration, connection, sync)
+}
+
+// Resume starts the schedule of a sync again, with a poll at once.
+func (c *Client) Resume(ctx context.Context, integration, connection, sync string) error {
+	return c.command(ctx, "start", integration, connection, sync)
+}
+
+func (c *Client) command(ctx context.Context, verb, integration, connection, sync string) error {
+	return c.Do(ctx, http.MethodPost, "/sync/"+verb, nil, map[string]any{
 		"provider_config_key": integration, "connection_id": connection, "syncs": []string{sync},
 	}, nil)
 }

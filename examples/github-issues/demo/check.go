@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -60,14 +61,18 @@ func (s *story) records(ctx context.Context) (records, error) {
 // until reads the cache until it is as wanted and returns how long that took
 // since began.
 func (s *story) until(ctx context.Context, began time.Time, want func(records) bool) (records, time.Duration, error) {
+	var last records // what was read before the deadline cut a read short
 	for {
 		all, err := s.records(ctx)
 		if err == nil && want(all) {
 			return all, time.Since(began), nil
 		}
+		if err == nil {
+			last = all
+		}
 		select {
 		case <-ctx.Done():
-			return all, 0, fmt.Errorf("found %s: %w (%w)\n%s", all.summary(), ctx.Err(), err, s.server.Output())
+			return last, 0, fmt.Errorf("found %s: %w\nthe server said:\n%s", last.summary(), errors.Join(ctx.Err(), err), s.server.Output())
 		case <-time.After(time.Millisecond):
 		}
 	}
@@ -105,6 +110,29 @@ func (s *story) ended(ctx context.Context, id string) (map[string]any, error) {
 		case <-time.After(2 * time.Millisecond):
 		}
 	}
+}
+
+// idle waits until no poll runs.
+func (s *story) idle(ctx context.Context) error {
+	for {
+		running, err := s.client.Runs(ctx, "kind=poll&status=running&limit=1")
+		if err != nil || len(running) == 0 {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("a poll does not end: %w", ctx.Err())
+		case <-time.After(2 * time.Millisecond):
+		}
+	}
+}
+
+// untrue says what was expected and found, and the cause where there is one.
+func untrue(cause error, format string, args ...any) error {
+	if cause == nil {
+		return fmt.Errorf(format, args...)
+	}
+	return fmt.Errorf("%s: %w", fmt.Sprintf(format, args...), cause)
 }
 
 // same checks that the cache equals the stand-in's issues.

@@ -86,11 +86,24 @@ func (s *story) firstPoll(ctx context.Context) error {
 		return err
 	}
 	s.line("the first poll has paged through all 120 issues by Link header", took, all.summary())
+	// 120 issues are three pages of 50.
+	if n := s.github.Requests(); n < 3 {
+		return fmt.Errorf("the first poll should ask for three pages, it asked for %d", n)
+	}
 	n, err := s.app.Wait(ctx, 0, func(n harness.Notification) bool { return n.SyncType == "INITIAL" })
 	if err != nil || !n.Verified || n.Results.Added != 120 || !n.Success {
-		return fmt.Errorf("the app should be told of 120 added records by a signed INITIAL notification, got %+v, %w", n, err)
+		return untrue(err, "the app should be told of 120 added records by a signed INITIAL notification, got %+v", n)
 	}
-	s.line("your app was told by a signed webhook: INITIAL, 120 added", 0, "")
+	s.line("your app was told by a signed webhook: INITIAL, 120 added", n.At.Sub(began), "")
+	// A poll of the schedule in the middle of a step would make it tell something
+	// else: from here on each poll is one that the story asks for.
+	if err := s.client.Pause(ctx, integration, connection, "issues"); err != nil {
+		return err
+	}
+	if err := s.idle(ctx); err != nil {
+		return err
+	}
+	s.line("the schedule, a poll every 30s, is paused for the story; webhooks go on", 0, "")
 	return nil
 }
 
@@ -104,22 +117,22 @@ func (s *story) webhooks(ctx context.Context) error {
 	}
 	s.line(fmt.Sprintf("issue %d was opened: stored and acknowledged in %s, in the cache after", e.Issue.Number, round(a.Took)), took, all.summary())
 	e = s.github.Edit(e.Issue.Number, "The rocket flies, but not straight")
+	sent := time.Now()
 	if _, took, all, err = s.deliver(ctx, e, func(all records) bool { return all.title(e) == e.Issue.Title }); err != nil {
 		return fmt.Errorf("an edited issue should be in the cache: %w", err)
 	}
 	s.line(fmt.Sprintf("issue %d was edited", e.Issue.Number), took, fmt.Sprintf("%s · %q", all.summary(), all.title(e)))
-	began := time.Now()
 	n, err := s.app.Wait(ctx, told, func(n harness.Notification) bool { return n.SyncType == "WEBHOOK" && n.Results.Updated == 1 })
 	if err != nil || !n.Verified {
-		return fmt.Errorf("the app should be told of the edit by a signed WEBHOOK notification, got %+v, %w", n, err)
+		return untrue(err, "the app should be told of the edit by a signed WEBHOOK notification, got %+v", n)
 	}
-	s.line("your app was told: WEBHOOK, 1 updated, signature verified", max(time.Since(began), time.Millisecond), "")
-	began = time.Now()
+	s.line("your app was told of the edit: WEBHOOK, 1 updated, signature verified", n.At.Sub(sent), "")
+	began := time.Now()
 	const burst = 50
 	for range burst {
 		e = s.github.Create("One of a burst")
 		if a, err := e.Send(ctx, s.http, s.webhook); err != nil || a.Status != http.StatusOK {
-			return fmt.Errorf("a webhook of the burst got %d %s, %w", a.Status, a.Body, err)
+			return untrue(err, "a webhook of the burst got %d %s", a.Status, a.Body)
 		}
 	}
 	all, took, err = s.until(ctx, began, func(all records) bool { return len(all) == 121+burst })
@@ -132,6 +145,9 @@ func (s *story) webhooks(ctx context.Context) error {
 
 func (s *story) forged(ctx context.Context) error {
 	s.heading("What must not count does not count")
+	if err := s.client.Quiet(ctx); err != nil {
+		return err
+	}
 	before, err := s.records(ctx)
 	if err != nil {
 		return err
@@ -139,14 +155,21 @@ func (s *story) forged(ctx context.Context) error {
 	e := s.github.Edit(1, "Issue number 1") // nothing that anyone would miss
 	a, err := e.SendSignedWith(ctx, s.http, s.webhook, "a guess")
 	if err != nil || a.Status != http.StatusUnauthorized {
-		return fmt.Errorf("a delivery with a forged signature should get 401, got %d %s, %w", a.Status, a.Body, err)
+		return untrue(err, "a delivery with a forged signature should get 401, got %d %s", a.Status, a.Body)
+	}
+	stored, err := s.client.Deliveries(ctx, "limit=1")
+	if err != nil || len(stored) != 1 || stored[0].DeliveryID == e.DeliveryID {
+		return untrue(err, "the forged delivery should not be stored, the newest stored is %+v", stored)
+	}
+	if err := s.client.Quiet(ctx); err != nil {
+		return err
 	}
 	after, err := s.records(ctx)
 	if err != nil {
 		return err
 	}
 	if before.newest() != after.newest() {
-		return fmt.Errorf("the forged delivery changed the cache")
+		return fmt.Errorf("the forged delivery changed the cache: the newest change was %s, it is %s", before.newest(), after.newest())
 	}
 	s.line("a delivery with a forged signature: 401, the cache is as it was", a.Took, after.summary())
 	return nil
@@ -170,7 +193,7 @@ func (s *story) redelivered(ctx context.Context) error {
 	}
 	a, err := e.Send(ctx, s.http, s.webhook)
 	if err != nil || a.Status != http.StatusOK || !strings.Contains(a.Body, "duplicate") {
-		return fmt.Errorf("a redelivery should be answered as a duplicate, got %d %s, %w", a.Status, a.Body, err)
+		return untrue(err, "a redelivery should be answered as a duplicate, got %d %s", a.Status, a.Body)
 	}
 	if err := s.client.Quiet(ctx); err != nil {
 		return err
@@ -203,7 +226,7 @@ func (s *story) slowPoll(ctx context.Context) error {
 	case <-ctx.Done():
 		return fmt.Errorf("the triggered poll should ask for a page: %w", ctx.Err())
 	}
-	s.line("a poll has read a page in which issue 3 is titled "+quoted(e.Issue.Title)+", and is slow", 0, "")
+	s.line("a poll has read issue 3 as "+quoted(e.Issue.Title)+", and is slow", 0, "")
 	fresh := s.github.Edit(3, "As it is now")
 	_, took, all, err := s.deliver(ctx, fresh, func(all records) bool { return all.title(fresh) == fresh.Issue.Title })
 	if err != nil {
@@ -212,7 +235,7 @@ func (s *story) slowPoll(ctx context.Context) error {
 	s.line("meanwhile a webhook says "+quoted(fresh.Issue.Title), took, fmt.Sprintf("%s · issue 3 %q", all.summary(), all.title(fresh)))
 	polls, err := s.client.Runs(ctx, "kind=poll&limit=1")
 	if err != nil || len(polls) != 1 {
-		return fmt.Errorf("there should be a poll that runs: %v, %w", polls, err)
+		return untrue(err, "there should be one poll that runs, there are %v", polls)
 	}
 	began := time.Now()
 	gate.Release()
@@ -244,7 +267,7 @@ func (s *story) lost(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if all.field(e, "state") != "open" {
+	if all.field(e, "state") != "open" { // nothing told the cache
 		return fmt.Errorf("issue 4 should still be open in the cache, it is %s", all.field(e, "state"))
 	}
 	s.line("issue 4 was closed, but the webhook was lost", 0, fmt.Sprintf("%s · issue 4 is %s", all.summary(), all.field(e, "state")))
@@ -278,7 +301,7 @@ func (s *story) deletion(ctx context.Context) error {
 func (s *story) told(ctx context.Context) error {
 	n, err := s.app.Wait(ctx, 0, func(n harness.Notification) bool { return n.SyncType == "WEBHOOK" && n.Results.Deleted == 1 })
 	if err != nil || !n.Verified {
-		return fmt.Errorf("the app should be told of the deletion: %+v, %w", n, err)
+		return untrue(err, "the app should be told of the deletion: %+v", n)
 	}
 	if err := s.client.Quiet(ctx); err != nil {
 		return err
@@ -310,20 +333,45 @@ func (s *story) goOn(ctx context.Context) error {
 	s.text("  webhooks  %s", s.webhook)
 	s.text("  records   curl -s '%s/records?model=%s' -H 'Authorization: Bearer %s' -H 'Provider-Config-Key: %s' -H 'Connection-Id: %s'",
 		s.server.URL, model, harness.Key, integration, connection)
-	s.text("\nThe stand-in stays busy: one change every two seconds. Ctrl-C ends it.\n")
+	if err := s.client.Resume(ctx, integration, connection, "issues"); err != nil {
+		return err
+	}
+	s.text("\nThe schedule runs again. The stand-in stays busy: one change every two seconds. Ctrl-C ends it.\n")
 	for n := 1; ; n++ {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-time.After(2 * time.Second):
 		}
-		e := s.github.Edit(6+n%50, fmt.Sprintf("Edited for the %d. time", n))
-		_, took, all, err := s.deliver(ctx, e, func(all records) bool { return all.title(e) == e.Issue.Title })
-		if err != nil {
+		// Ctrl-C reaches the server too: what fails then is no failure.
+		if err := s.oneMore(ctx, n); err != nil && ctx.Err() == nil {
 			return err
 		}
-		s.line(fmt.Sprintf("issue %d was edited", e.Issue.Number), took, all.summary())
 	}
+}
+
+// oneMore makes the nth further change of the repository.
+func (s *story) oneMore(ctx context.Context, n int) error {
+	ctx, cancel := context.WithTimeout(ctx, deadline)
+	defer cancel()
+	var e *github.Event
+	number := 6 + n%50
+	switch n % 4 {
+	case 0:
+		e = s.github.Create(fmt.Sprintf("Opened as change %d", n))
+	case 1:
+		e = s.github.Close(number)
+	default:
+		e = s.github.Edit(number, fmt.Sprintf("Edited as change %d", n))
+	}
+	_, took, all, err := s.deliver(ctx, e, func(all records) bool {
+		return all.title(e) == e.Issue.Title && all.field(e, "state") == e.Issue.State
+	})
+	if err != nil {
+		return untrue(err, "issue %d should be %q, %s in the cache", e.Issue.Number, e.Issue.Title, e.Issue.State)
+	}
+	s.line(fmt.Sprintf("issue %d was %s", e.Issue.Number, e.Action), took, all.summary())
+	return nil
 }
 
 func quoted(text string) string { return fmt.Sprintf("%q", text) }

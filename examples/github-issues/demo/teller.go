@@ -42,11 +42,11 @@ func (t *teller) heading(text string) {
 
 // line tells one checked fact. took is left out when it is 0.
 func (t *teller) line(what string, took time.Duration, cache string) {
-	d := ""
 	if took > 0 {
-		d = round(took)
+		fmt.Fprintf(t.w, " %s %-78s %s\n", t.paint(t.good, "✓"), what, t.paint(t.time, fmt.Sprintf("%9s", round(took))))
+	} else {
+		fmt.Fprintf(t.w, " %s %s\n", t.paint(t.good, "✓"), what)
 	}
-	fmt.Fprintf(t.w, " %s %-78s %s\n", t.paint(t.good, "✓"), what, t.paint(t.time, fmt.Sprintf("%9s", d)))
 	if cache != "" {
 		fmt.Fprintf(t.w, "   %s\n", t.paint(t.faint, cache))
 	}

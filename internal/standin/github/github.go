@@ -90,7 +90,7 @@ func (s *Server) Edit(number int, title string) *Event {
 
 // Close closes an issue.
 func (s *Server) Close(number int) *Event {
-	return s.change("unlabeled", number, func(i *Issue) { i.State, i.Labels = "closed", nil })
+	return s.change("closed", number, func(i *Issue) { i.State = "closed" })
 }
 
 // Delete removes an issue.

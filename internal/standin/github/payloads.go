@@ -44,6 +44,12 @@ func LoadPayloads(dir string) (Payloads, error) {
 	if len(p) == 0 {
 		return nil, fmt.Errorf("%s has no examples of the issues event", file)
 	}
+	// The package has no example of closed. GitHub documents it with the fields
+	// of reopened.
+	if reopened := p["reopened"]; p["closed"] == nil && reopened != nil {
+		p["closed"] = clone(reopened)
+		p["closed"]["action"] = "closed"
+	}
 	return p, nil
 }
 
