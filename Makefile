@@ -18,7 +18,7 @@ PROJECTS := $(patsubst %/package-lock.json,%/node_modules/.package-lock.json,$(w
 
 TOOLS := bin/golangci-lint bin/gotestsum bin/govulncheck
 
-.PHONY: help build demo test unit race e2e lint verify vuln docs fuzz bench clean packages
+.PHONY: help build demo test unit race e2e sim lint verify vuln docs fuzz bench clean packages
 
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ race: packages bin/gotestsum ## Run the unit tests under the race detector (redu
 
 e2e: build packages bin/gotestsum ## Run the end-to-end tests against the built binary
 	@scripts/test e2e
+
+sim: ## Tell a million steps of the simulation
+	SYNCLINE_SIM_SEEDS=125 go test -count=1 -v -run Neither ./sim
 
 lint: bin/golangci-lint ## Run the linters, import rules included
 	bin/golangci-lint run

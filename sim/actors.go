@@ -64,6 +64,7 @@ func (w *world) poll(ctx context.Context) error {
 		return err
 	}
 	w.counts.Polls++
+	w.lastPoll = run.ID
 	h := host.NewPoll(w.deps, s, lease, run, position)
 	w.tell("a poll begins")
 	err = w.pages(ctx, h)
@@ -199,6 +200,9 @@ func (w *world) drain(ctx context.Context) error {
 			for _, r := range run.Models {
 				w.counts.Skipped += r.Skipped
 				w.counts.Contested += r.Contested
+				if o := w.hooks[e.ID].object; o.deleted && r.Contested > 0 {
+					w.contested[o.ID] = true
+				}
 			}
 			e.Status = syncline.EventDone
 			if err := tx.UpdateEvent(&e); err != nil {
@@ -224,6 +228,7 @@ func (w *world) drain(ctx context.Context) error {
 func (w *world) reset(ctx context.Context) error {
 	w.counts.Resets++
 	w.tell("the cache is emptied")
+	w.emptied = w.lastPoll
 	clear(w.visible)
 	return w.store.Update(ctx, store.Durable, func(tx store.Tx) error {
 		i, err := tx.Instance(w.subj.Environment.ID, w.subj.Instance.ID)

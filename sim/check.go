@@ -45,6 +45,10 @@ func (w *world) table(ctx context.Context) (map[string]row, error) {
 				bad = fmt.Errorf("record %s at %d, %s comes after %d, %s", rec.ID, rec.Seq, rec.LastModifiedAt, last, at)
 				return false
 			}
+			if by := rec.Writer.Lineage; by != 0 && by <= w.emptied {
+				bad = fmt.Errorf("record %s was written by a poll that began before the cache was emptied", rec.ID)
+				return false
+			}
 			last, at = rec.Seq, rec.LastModifiedAt
 			rows[rec.ID], bad = rowOf(rec)
 			return bad == nil
@@ -87,7 +91,7 @@ func (w *world) checkEnd(ctx context.Context) error {
 	for id, o := range w.up.objects {
 		r, there := rows[id]
 		if o.deleted {
-			if there && !r.deleted && !w.o.LoseHooks {
+			if there && !r.deleted && !w.o.LoseHooks && !w.contested[id] {
 				return fmt.Errorf("%s is deleted upstream and in the cache with version %d", id, r.version)
 			}
 			continue

@@ -3,10 +3,13 @@ package sim_test
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 
 	"syncline/internal/store"
+	"syncline/internal/store/mem"
 	"syncline/internal/store/sqlite"
 	"syncline/sim"
 )
@@ -35,12 +38,10 @@ func stories() map[string]sim.Options {
 	}
 }
 
-func TestNeitherSideUndoesTheOtherAndNoReaderMissesAChange(t *testing.T) {
-	t.Parallel()
-	seeds, steps := uint64(2), 1000
-	if testing.Short() {
-		seeds, steps = 1, 300
-	}
+// tell tells the stories of some seeds on stores that open makes, and checks
+// that each mechanism was exercised.
+func tell(t *testing.T, open func(*testing.T) store.Store, seeds uint64, steps int) {
+	t.Helper()
 	for name, o := range stories() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -48,22 +49,54 @@ func TestNeitherSideUndoesTheOtherAndNoReaderMissesAChange(t *testing.T) {
 			for seed := range seeds {
 				o := o
 				o.Seed, o.Steps, o.Objects = seed+1, steps, 8
-				c, err := sim.Run(t.Context(), openStore(t), o)
+				c, err := sim.Run(context.WithoutCancel(t.Context()), open(t), o)
 				if err != nil {
 					t.Fatal(err)
 				}
 				sum.Add(c)
 			}
 			t.Logf("%+v", sum)
-			for what, n := range map[string]int{
-				"changes": sum.Changes, "polls": sum.Polls, "events": sum.Events, "reads": sum.Reads, "skips": sum.Skipped,
-			} {
+			exercised := map[string]int{"changes": sum.Changes, "polls": sum.Polls, "events": sum.Events, "reads": sum.Reads, "skips": sum.Skipped}
+			if o.Crashes {
+				exercised["crashes"] = sum.Crashes
+			}
+			if o.Resets {
+				exercised["resets"], exercised["refused cursors"] = sum.Resets, sum.Refused
+			}
+			if o.LoseHooks {
+				exercised["lost webhooks"], exercised["contested writes"] = sum.Lost, sum.Contested
+			}
+			for what, n := range exercised {
 				if n == 0 {
 					t.Errorf("no %s were exercised", what)
 				}
 			}
 		})
 	}
+}
+
+func inMemory(*testing.T) store.Store { return mem.New(nil) }
+
+// SYNCLINE_SIM_SEEDS asks for more stories than a test run tells (make sim).
+func TestNeitherSideUndoesTheOtherAndNoReaderMissesAChange(t *testing.T) {
+	t.Parallel()
+	seeds := uint64(25)
+	if testing.Short() {
+		seeds = 2
+	}
+	if n, err := strconv.ParseUint(os.Getenv("SYNCLINE_SIM_SEEDS"), 10, 64); err == nil {
+		seeds = n
+	}
+	tell(t, inMemory, seeds, 1000)
+}
+
+func TestTheSameHoldsOnSQLite(t *testing.T) {
+	t.Parallel()
+	steps := 1000
+	if testing.Short() {
+		steps = 100
+	}
+	tell(t, openStore, 1, steps)
 }
 
 // blind is a store whose position is always ahead: watermarks made of it guard
@@ -102,7 +135,7 @@ func TestTheSimulationFindsFaults(t *testing.T) {
 			for seed := range uint64(30) {
 				o := c.o
 				o.Seed, o.Steps, o.Objects = seed+1, 600, 6
-				if _, err := sim.Run(t.Context(), c.fault(openStore(t)), o); err != nil {
+				if _, err := sim.Run(context.WithoutCancel(t.Context()), c.fault(mem.New(nil)), o); err != nil {
 					t.Logf("found with seed %d: %.200s", seed+1, fmt.Sprint(err))
 					return
 				}

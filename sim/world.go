@@ -48,19 +48,25 @@ type world struct {
 	subj   host.Subject
 	model  string
 
-	lane    []syncline.Event
-	hooks   map[int64]hook // by event
-	nextRun int64
-	polling bool
-	depth   int // how deeply others take steps while one waits
-	steps   int
-	epoch   int64
-	crashed error // set where a step crashes the process
+	lane  []syncline.Event
+	hooks map[int64]hook // by event
+	// lastPoll is the newest poll, and emptied the one that was newest when the
+	// cache was emptied: no earlier one may write any more.
+	lastPoll, emptied int64
+	polling           bool
+	depth             int // how deeply others take steps while one waits
+	steps             int
+	epoch             int64
+	crashed           error // set where a step crashes the process
 
-	reader  *reader
-	visible map[string]int // the newest version of each record that was ever visible
-	story   []string
-	counts  Counts
+	reader *reader
+	// contested are the ids whose deletion by a webhook gave way to a poll that
+	// wrote after it was received: they are counted, and delete tracking has to
+	// find them.
+	contested map[string]bool
+	visible   map[string]int // the newest version of each record that was ever visible
+	story     []string
+	counts    Counts
 }
 
 var errCrash = errors.New("the process crashed")
@@ -70,7 +76,7 @@ var errCrash = errors.New("the process crashed")
 func Run(ctx context.Context, s store.Store, o Options) (Counts, error) {
 	w := &world{
 		o: o, random: rand.New(rand.NewPCG(o.Seed, 1)), store: s, clock: clock.NewFake(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)),
-		model: "Thing", hooks: map[int64]hook{}, visible: map[string]int{},
+		model: "Thing", hooks: map[int64]hook{}, visible: map[string]int{}, contested: map[string]bool{},
 	}
 	w.up = newUpstream(rand.New(rand.NewPCG(o.Seed, 2)))
 	if err := w.setUp(ctx); err != nil {

@@ -214,7 +214,9 @@ func (t *tx) PurgeRuns(before time.Time, n int) (int, error) {
 	if err := t.open(); err != nil {
 		return 0, err
 	}
-	old := each(&t.runs, func(r syncline.Run) bool { return r.Status != syncline.RunRunning && !r.FinishedAt.IsZero() && r.FinishedAt.Before(before) })
+	old := each(&t.runs, func(r syncline.Run) bool {
+		return r.Status != syncline.RunRunning && !r.FinishedAt.IsZero() && r.FinishedAt.Before(before)
+	})
 	old = old[:min(limit(n), len(old))]
 	for _, r := range old {
 		t.runs.Delete(r.ID)
