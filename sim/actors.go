@@ -177,7 +177,7 @@ func (w *world) drain(ctx context.Context) error {
 		done = append(done, h)
 		// Others go on between two events of a lane, but not with the lane itself.
 	}
-	if err := w.crash("before a lane commits"); err != nil {
+	if errors.Is(w.crash("before a lane commits"), errCrash) {
 		return nil
 	}
 	now := w.clock.Now()

@@ -20,6 +20,10 @@ const (
 	MethodSetMergingStrategy = "setMergingStrategy"
 	// MethodGetRecordsByIDs takes {"model", "ids"} and returns {id: record}.
 	MethodGetRecordsByIDs = "getRecordsByIds"
+	// MethodTrackDeletesStart and MethodTrackDeletesEnd take {"model"} and return
+	// null. A host that does not track deletes refuses them.
+	MethodTrackDeletesStart = "trackDeletesStart"
+	MethodTrackDeletesEnd   = "trackDeletesEnd"
 	// MethodGetCheckpoint returns the checkpoint or null.
 	MethodGetCheckpoint = "getCheckpoint"
 	// MethodSaveCheckpoint takes {"checkpoint": {...}} and returns null.

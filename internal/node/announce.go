@@ -26,6 +26,17 @@ func (announcer) Announce(tx store.Tx, s *host.Subject, run *syncline.Run, model
 		ConnectionID: s.Connection.ConnectionID, ProviderConfigKey: s.Integration.UniqueKey, SyncName: s.Function.Name,
 		SyncVariant: s.Instance.Variant, Model: model, SyncType: run.SyncType, ModifiedAfter: run.StartedAt,
 	}
+	i, err := tx.Instance(s.Environment.ID, s.Instance.ID)
+	if err != nil {
+		return err
+	}
+	from, to := s.Instance.PollCheckpoint, i.PollCheckpoint
+	if run.Kind == syncline.RunWebhook {
+		from, to = s.Instance.WebhookCheckpoint, i.WebhookCheckpoint
+	}
+	if from != nil || to != nil {
+		e.Checkpoints = &notify.Checkpoints{From: from, To: to}
+	}
 	if result != nil {
 		e.Results = *result
 	} else {

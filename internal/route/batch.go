@@ -19,10 +19,12 @@ type item struct {
 	delivery *syncline.Delivery // of a note: the original; nil when it is gone or not needed
 	rerouted bool               // a parked delivery
 	webhook  *provider.Webhook
+	section  string // names webhook
 	reading  *provider.Reading
 	// unreadable says why there is no reading.
 	unreadable string
 	failed     bool // its effects could not be written
+	parked     bool // it was, by the newest commit, and was not before or was taken out of the pass
 }
 
 // originalsAtOnce bounds how many originals of redeliveries are held in memory
@@ -58,7 +60,7 @@ func (r *Router) write(ctx context.Context, items []*item) error {
 		if err := r.reroute(ctx, first.key); err != nil {
 			return err
 		}
-		r.passes[first.key].covered[first.connection] = first.updated
+		r.passOf(first.key).covered[first.connection] = first.updated
 		err = r.commit(ctx, items)
 	}
 	if err == nil || ctx.Err() != nil || syncline.CodeOf(err) == syncline.CodeUnavailable {
@@ -88,6 +90,7 @@ func (r *Router) commit(ctx context.Context, items []*item) error {
 		w := r.newWork(tx)
 		moved := false
 		for _, it := range items {
+			it.parked = false
 			if it.entry.Position != 0 {
 				if it.entry.Position <= position {
 					continue // another router was here
@@ -108,6 +111,11 @@ func (r *Router) commit(ctx context.Context, items []*item) error {
 		return err
 	}
 	r.position = position
+	for _, it := range items {
+		if it.parked {
+			r.passOf(integrationKey{it.delivery.EnvironmentID, it.delivery.IntegrationID}).add(it)
+		}
+	}
 	crash.Point(crash.AfterRoute)
 	if events > 0 && r.Wake != nil {
 		r.Wake()
@@ -221,6 +229,7 @@ func (r *Router) fetch(ctx context.Context, positions map[int64][]int64) (map[in
 func (r *Router) readAll(items []*item, integrations map[integrationKey]*syncline.Integration) {
 	type section struct {
 		webhook *provider.Webhook
+		name    string
 		problem string
 	}
 	sections := map[integrationKey]section{}
@@ -239,10 +248,12 @@ func (r *Router) readAll(items []*item, integrations map[integrationKey]*synclin
 				s.problem = err.Error()
 			} else if s.webhook == nil {
 				s.problem = "nothing is known of the webhooks of the provider " + i.Provider
+			} else {
+				s.name = sectionOf(i)
 			}
 			sections[k] = s
 		}
-		if it.webhook, it.unreadable = s.webhook, s.problem; it.unreadable != "" {
+		if it.webhook, it.section, it.unreadable = s.webhook, s.name, s.problem; it.unreadable != "" {
 			continue
 		}
 		var err error

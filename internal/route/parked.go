@@ -13,14 +13,6 @@ import (
 
 const defaultParkedExpiry = 7 * 24 * time.Hour
 
-// A pass is one look at all parked deliveries of an integration.
-type pass struct {
-	began time.Time
-	// covered holds connections as they were, by id, when a pass was made for
-	// their sake.
-	covered map[int64]time.Time
-}
-
 // settled is how long after its UpdatedAt a change is surely committed.
 const settled = time.Minute
 
@@ -55,55 +47,54 @@ func (w *work) parkedGoFirst(it *item, i *integration, decision Decision) error 
 	return nil
 }
 
-// reroute tries the parked deliveries of an integration again, in the order
-// of their receipt.
-func (r *Router) reroute(ctx context.Context, k integrationKey) error {
-	p := r.passes[k]
-	if p == nil {
-		p = &pass{covered: map[int64]time.Time{}}
-		r.passes[k] = p
-	}
+// reroute tries those parked deliveries of an integration again that may not
+// stay parked, in the order of their receipt.
+func (r *Router) reroute(ctx context.Context, k integrationKey) (err error) {
+	p := r.passOf(k)
 	p.began = r.Clock.Now()
 	maps.DeleteFunc(p.covered, func(_ int64, updated time.Time) bool { return updated.Before(p.began.Add(-settled)) })
-	after, size := int64(0), originalsAtOnce
-	for {
-		var states []syncline.DeliveryState
-		var i *syncline.Integration
-		err := r.Store.View(ctx, func(v store.Reader) (err error) {
-			if states, err = parkedAfter(v, k, after, batch); err != nil || len(states) == 0 {
-				return err
-			}
-			found, err := v.Integration(k.env, k.id)
-			if syncline.CodeOf(err) == syncline.CodeNotFound {
-				return nil // deleted: they are dead
-			}
-			i = &found
-			return err
-		})
-		if err != nil || len(states) == 0 {
+	var i *syncline.Integration
+	var moves []string
+	err = r.Store.View(ctx, func(v store.Reader) error {
+		found, err := v.Integration(k.env, k.id)
+		if syncline.CodeOf(err) == syncline.CodeNotFound {
+			p.scatter()
+			return nil
+		}
+		if err != nil {
 			return err
 		}
-		for rest := states; len(rest) > 0; {
-			n := min(size, len(rest))
-			bytes, err := r.rerouteSome(ctx, k, i, rest[:n])
-			if err != nil {
-				return err
-			}
-			rest = rest[n:]
-			// Bodies are held in memory together: few while they are large.
-			if size = min(2*size, batch); bytes > 8<<20 {
-				size = originalsAtOnce
-			}
+		i = &found
+		p.read(sectionOf(i))
+		w, err := r.Webhook(i)
+		if err != nil || w == nil {
+			p.scatter()
+			return nil //nolint:nilerr // why, is said when each delivery is decided
 		}
-		after = states[len(states)-1].Position
+		moves, err = p.moves(v, k, w)
+		return err
+	})
+	if err != nil {
+		return err
 	}
+	rest := p.take(moves)
+	defer func() { p.unsorted = append(p.unsorted, rest...) }() // after a failure
+	for size := originalsAtOnce; len(rest) > 0; {
+		n := min(size, len(rest))
+		bytes, err := r.rerouteSome(ctx, k, i, rest[:n])
+		if err != nil {
+			return err
+		}
+		rest = rest[n:]
+		// Bodies are held in memory together: few while they are large.
+		if size = min(2*size, batch); bytes > 8<<20 {
+			size = originalsAtOnce
+		}
+	}
+	return nil
 }
 
-func (r *Router) rerouteSome(ctx context.Context, k integrationKey, i *syncline.Integration, states []syncline.DeliveryState) (bytes int, err error) {
-	positions := make([]int64, len(states))
-	for n := range states {
-		positions[n] = states[n].Position
-	}
+func (r *Router) rerouteSome(ctx context.Context, k integrationKey, i *syncline.Integration, positions []int64) (bytes int, err error) {
 	raw, err := r.fetch(ctx, map[int64][]int64{k.env: positions})
 	if err != nil {
 		return 0, err
@@ -122,19 +113,48 @@ func (r *Router) rerouteSome(ctx context.Context, k integrationKey, i *syncline.
 	return bytes, r.write(ctx, items)
 }
 
-// parkedAfter lists up to n parked deliveries of an integration beyond a
-// position, in the order of receipt. The store lists the newest first, so this
-// is the end of that list.
-func parkedAfter(v store.Reader, k integrationKey, after int64, n int) ([]syncline.DeliveryState, error) {
-	f := store.DeliveryFilter{IntegrationID: k.id, Status: syncline.DeliveryParked, After: after}
-	count, err := v.CountDeliveries(k.env, f)
-	if err != nil || count == 0 {
-		return nil, err
+// eachParked calls each for the parked deliveries of all integrations, also of
+// deleted ones, environment by environment and in the order of receipt, until
+// it returns false for that environment.
+func eachParked(v store.Reader, each func(s *syncline.DeliveryState) bool) error {
+	environments, err := v.Environments()
+	if err != nil {
+		return err
 	}
-	f.Page = store.Page{Limit: n, Offset: max(0, count-n)}
-	states, err := v.Deliveries(k.env, f)
-	slices.Reverse(states)
-	return states, err
+	for _, e := range environments {
+		if err := eachParkedOf(v, e.ID, each); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// parkedPage is how many states are read together.
+const parkedPage = 2000
+
+// eachParkedOf is eachParked for one environment. The store lists the newest
+// first, so a page in the order of receipt is the end of that list.
+func eachParkedOf(v store.Reader, env int64, each func(s *syncline.DeliveryState) bool) error {
+	f := store.DeliveryFilter{Status: syncline.DeliveryParked}
+	left, err := v.CountDeliveries(env, f)
+	if err != nil {
+		return err
+	}
+	for left > 0 {
+		n := min(left, parkedPage)
+		left -= n
+		f.Page = store.Page{Limit: n, Offset: left}
+		states, err := v.Deliveries(env, f)
+		if err != nil {
+			return err
+		}
+		for i := range slices.Backward(states) {
+			if !each(&states[i]) {
+				return nil
+			}
+		}
+	}
+	return nil
 }
 
 // expire ends the parked deliveries that waited for too long since they were
@@ -146,25 +166,14 @@ func (r *Router) expire(ctx context.Context, now time.Time) error {
 	}
 	var old []syncline.DeliveryState
 	err := r.Store.View(ctx, func(v store.Reader) error {
-		return eachIntegration(v, func(k integrationKey) error {
-			for after := int64(0); ; {
-				states, err := parkedAfter(v, k, after, batch)
-				if err != nil {
-					return err
-				}
-				for i := range states {
-					after = states[i].Position
-					if now.Sub(states[i].ReceivedAt) < wait {
-						return nil // and so are those after it
-					}
-					if now.Sub(states[i].UpdatedAt) >= wait {
-						old = append(old, states[i])
-					}
-				}
-				if len(states) < batch {
-					return nil
-				}
+		return eachParked(v, func(s *syncline.DeliveryState) bool {
+			if now.Sub(s.ReceivedAt) < wait {
+				return false // and so are those after it
 			}
+			if now.Sub(s.UpdatedAt) >= wait {
+				old = append(old, *s)
+			}
+			return true
 		})
 	})
 	if err != nil {
@@ -191,6 +200,17 @@ func (r *Router) expire(ctx context.Context, now time.Time) error {
 		if err != nil {
 			return err
 		}
+	}
+	gone := map[integrationKey]map[int64]bool{}
+	for i := range old {
+		k := integrationKey{old[i].EnvironmentID, old[i].IntegrationID}
+		if gone[k] == nil {
+			gone[k] = map[int64]bool{}
+		}
+		gone[k][old[i].Position] = true
+	}
+	for k, positions := range gone {
+		r.passOf(k).drop(positions)
 	}
 	return nil
 }

@@ -131,7 +131,6 @@ func (r *Router) step(ctx context.Context) (int, error) {
 // start reads where an earlier process stopped, and has every parked delivery
 // tried again: a change may have been made just before that process ended.
 func (r *Router) start(ctx context.Context) error {
-	clear(r.passes)
 	last, err := r.Inbox.Last(ctx)
 	if err != nil {
 		return err
@@ -144,33 +143,19 @@ func (r *Router) start(ctx context.Context) error {
 			return syncline.Errorf(syncline.CodeConflict, "deliveries up to position %d were routed, but the inbox ends at %d", r.position, last).
 				WithHint("the inbox was lost or is older than the main store: restore both from the same backup")
 		}
-		return eachIntegration(v, func(k integrationKey) error {
-			r.Changed(k.env, k.id)
-			return nil
+		clear(r.passes)
+		err = eachParked(v, func(s *syncline.DeliveryState) bool {
+			p := r.passOf(integrationKey{s.EnvironmentID, s.IntegrationID})
+			p.unsorted = append(p.unsorted, s.Position)
+			return true
 		})
+		for k := range r.passes {
+			r.Changed(k.env, k.id)
+		}
+		return err
 	})
 }
 
-func eachIntegration(v store.Reader, each func(k integrationKey) error) error {
-	environments, err := v.Environments()
-	if err != nil {
-		return err
-	}
-	for _, e := range environments {
-		integrations, err := v.Integrations(e.ID)
-		if err != nil {
-			return err
-		}
-		for i := range integrations {
-			if err := each(integrationKey{e.ID, integrations[i].ID}); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// ended is the error of a loop: none when it was told to end.
 // ended is err, unless ctx ended: then it is why, and no failure.
 func ended(ctx context.Context, err error) error {
 	if ctx.Err() == nil {

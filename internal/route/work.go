@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"syncline"
+	"syncline/internal/provider"
 	"syncline/internal/schedule"
 	"syncline/internal/store"
 )
@@ -95,13 +96,16 @@ func (w *work) decide(it *item, state *syncline.DeliveryState, replay int) error
 	if err != nil {
 		return err
 	}
-	connections, err := w.match(it)
+	connections, err := match(w.tx, integrationKey{d.EnvironmentID, d.IntegrationID}, d.ConnectionID, it.webhook, it.reading.Matches)
 	if err != nil {
 		return err
 	}
 	decision := Decide(it.reading, d.ConnectionID, connections, i.functions)
-	if it.rerouted && decision.Status == syncline.DeliveryParked {
-		return nil // as before, and since then
+	if decision.Status == syncline.DeliveryParked {
+		it.parked = it.rerouted || before.Status != syncline.DeliveryParked
+		if it.rerouted {
+			return nil // as before, and since then
+		}
 	}
 	if err := w.parkedGoFirst(it, i, decision); err != nil {
 		return err
@@ -131,24 +135,22 @@ func (w *work) decide(it *item, state *syncline.DeliveryState, replay int) error
 // match finds the connections that a delivery is for: the one that its URL
 // names, or those that have a value that it carries. Values are tried in the
 // catalogue's order; the first that any connection has decides.
-func (w *work) match(it *item) ([]syncline.Connection, error) {
-	d := it.delivery
-	env, id := d.EnvironmentID, d.IntegrationID
-	if d.ConnectionID != "" {
-		c, err := w.tx.ConnectionByKey(env, id, d.ConnectionID)
+func match(v store.Reader, k integrationKey, named string, webhook *provider.Webhook, values []provider.MatchValue) ([]syncline.Connection, error) {
+	if named != "" {
+		c, err := v.ConnectionByKey(k.env, k.id, named)
 		if syncline.CodeOf(err) == syncline.CodeNotFound {
 			return nil, nil
 		}
 		return []syncline.Connection{c}, err
 	}
-	if it.webhook.MatchAll {
-		return w.all(env, id)
+	if webhook.MatchAll {
+		return connectionsOf(v, k)
 	}
-	for _, m := range it.reading.Matches {
+	for _, m := range values {
 		var found []syncline.Connection
 		seen := map[int64]bool{}
 		for _, property := range m.Properties {
-			connections, err := w.tx.ConnectionsMatching(env, id, syncline.MatchKey{Property: property, Value: m.Value})
+			connections, err := v.ConnectionsMatching(k.env, k.id, syncline.MatchKey{Property: property, Value: m.Value})
 			if err != nil {
 				return nil, err
 			}
@@ -166,11 +168,11 @@ func (w *work) match(it *item) ([]syncline.Connection, error) {
 	return nil, nil
 }
 
-func (w *work) all(env, id int64) ([]syncline.Connection, error) {
+func connectionsOf(v store.Reader, k integrationKey) ([]syncline.Connection, error) {
 	var all []syncline.Connection
 	const page = 1000
 	for {
-		c, err := w.tx.Connections(env, store.ConnectionFilter{IntegrationID: id, Page: store.Page{Limit: page, Offset: len(all)}})
+		c, err := v.Connections(k.env, store.ConnectionFilter{IntegrationID: k.id, Page: store.Page{Limit: page, Offset: len(all)}})
 		if err != nil {
 			return nil, err
 		}

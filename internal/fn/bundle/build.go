@@ -5,14 +5,19 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/evanw/esbuild/pkg/api"
 
 	"syncline"
+	"syncline/internal/fn/quickjs/sourcemap"
 )
 
 // Options say what to bundle.
@@ -53,19 +58,16 @@ func Build(ctx context.Context, o Options) (*Project, error) {
 		return nil, syncline.Errorf(syncline.CodeInvalid, "cannot open the project %s: %w", o.Dir, err)
 	}
 	found, problems := discover(dir)
-	if len(problems) > 0 {
-		return nil, problems
-	}
-	sources, problems := compile(dir, found, entryFunction)
-	if len(problems) > 0 {
-		return nil, problems
-	}
-	probes, problems := compile(dir, found, entryDescribe)
-	if len(problems) > 0 {
-		return nil, problems
+	found, sources, bad := compileAll(ctx, dir, found, entryFunction)
+	problems = append(problems, bad...)
+	found, probes, bad := compileAll(ctx, dir, found, entryDescribe)
+	problems = append(problems, bad...)
+	if err := ctx.Err(); err != nil {
+		return nil, err
 	}
 	p := &Project{}
-	descriptions, problems := describeAll(ctx, found, probes)
+	descriptions, bad := describeAll(ctx, found, probes)
+	problems = append(problems, bad...)
 	for i, f := range found {
 		if descriptions[i] == nil {
 			continue
@@ -73,30 +75,59 @@ func Build(ctx context.Context, o Options) (*Project, error) {
 		m, bad, warnings := manifest(dir, f, descriptions[i])
 		problems = append(problems, bad...)
 		p.Warnings = append(p.Warnings, warnings...)
-		sum := sha256.Sum256(sources[i])
-		p.Functions = append(p.Functions, Function{Manifest: m, Source: sources[i], Hash: hex.EncodeToString(sum[:]), ImportedAt: f.importedAt})
+		source := sources[f.file]
+		sum := sha256.Sum256(source)
+		p.Functions = append(p.Functions, Function{Manifest: m, Source: source, Hash: hex.EncodeToString(sum[:]), ImportedAt: f.importedAt})
 	}
-	p.Warnings = append(p.Warnings, sharedModels(p.Functions)...)
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	if len(problems) > 0 {
 		problems.sort()
-		return nil, problems
+		return nil, slices.Compact(problems) // what functions share is found with each
 	}
-	return p, ctx.Err()
+	p.Warnings = append(p.Warnings, sharedModels(dir, p.Functions)...)
+	return p, nil
 }
 
-// entry makes the source of the module that a bundle begins with.
-type entry func(f found) string
+// entry makes the source of the module that a bundle begins with, for the
+// function in a file.
+type entry func(file string) string
 
-func entryFunction(f found) string {
-	return "export { default } from " + strconv.Quote("./"+f.file) + ";"
+// entryFunction is what is deployed. A file without a default export gives
+// undefined, which is noticed when the function is described.
+func entryFunction(file string) string {
+	return "import * as definition from " + strconv.Quote("./"+file) + ";\nexport default definition.default;"
 }
 
-// compile bundles all functions in one pass, so that what they share is read
-// once.
-func compile(dir string, all []found, e entry) ([][]byte, Problems) {
-	points := make([]api.EntryPoint, len(all))
+// compileAll bundles functions, by file. When some cannot be bundled it returns
+// those that can, so that what is wrong with them is found in the same round.
+func compileAll(ctx context.Context, dir string, all []found, e entry) (good []found, sources map[string][]byte, problems Problems) {
+	if len(all) == 0 {
+		return nil, nil, nil
+	}
+	sources, problems = compile(dir, all, e)
+	if len(problems) == 0 {
+		return all, sources, nil
+	}
+	sources = map[string][]byte{}
 	for i := range all {
-		points[i] = api.EntryPoint{InputPath: entryPrefix + strconv.Itoa(i), OutputPath: strconv.Itoa(i)}
+		if ctx.Err() != nil {
+			break // the caller sees it too
+		}
+		if one, bad := compile(dir, all[i:i+1], e); len(bad) == 0 {
+			good = append(good, all[i])
+			maps.Copy(sources, one)
+		}
+	}
+	return good, sources, problems
+}
+
+// compile bundles functions in one pass, so that what they share is read once.
+func compile(dir string, all []found, e entry) (map[string][]byte, Problems) {
+	points := make([]api.EntryPoint, len(all))
+	for i, f := range all {
+		points[i] = api.EntryPoint{InputPath: entrySpace + ":" + f.file, OutputPath: strconv.Itoa(i)}
 	}
 	r := api.Build(api.BuildOptions{
 		AbsWorkingDir:       dir,
@@ -112,51 +143,89 @@ func compile(dir string, all []found, e entry) ([][]byte, Problems) {
 		Charset:             api.CharsetUTF8,
 		TreeShaking:         api.TreeShakingTrue,
 		LegalComments:       api.LegalCommentsNone,
-		Sourcemap:           api.SourceMapInline,
+		Sourcemap:           api.SourceMapExternal,
 		SourcesContent:      api.SourcesContentExclude,
+		Metafile:            true,
 		LogLevel:            api.LogLevelSilent,
 		LogLimit:            0,
-		Plugins:             []api.Plugin{entries(dir, all, e), hostModules(), zodLocales()},
+		// Packages ask for it; there is no process.
+		Define:  map[string]string{"process.env.NODE_ENV": `"production"`},
+		Plugins: []api.Plugin{entries(dir, e), hostModules(), zodLocales()},
 	})
 	if len(r.Errors) > 0 {
 		return nil, esbuildProblems(r.Errors)
 	}
-	out := make([][]byte, len(all))
-	for _, f := range r.OutputFiles {
-		name := filepath.Base(f.Path)
-		if i, err := strconv.Atoi(name[:len(name)-len(filepath.Ext(name))]); err == nil && i < len(out) {
-			out[i] = f.Contents
+	names, err := packageNames(r.Metafile)
+	if err != nil {
+		return nil, Problems{{Message: err.Error()}}
+	}
+	out := make(map[string][]byte, len(all))
+	for _, f := range r.OutputFiles { // 0.js, 0.js.map, 1.js …
+		name, isMap := strings.CutSuffix(filepath.Base(f.Path), ".map")
+		i, err := strconv.Atoi(strings.TrimSuffix(name, filepath.Ext(name)))
+		if err != nil || i >= len(all) {
+			continue
 		}
+		var code, places []byte
+		if !isMap {
+			code = rename(f.Contents, names)
+		} else if places, err = ownPlaces(f.Contents); err != nil {
+			return nil, Problems{{Place: Place{File: all[i].file}, Message: err.Error()}}
+		}
+		out[all[i].file] = slices.Concat(code, out[all[i].file], places)
 	}
 	return out, nil
 }
 
+// ownPlaces makes the line that carries a bundle's source map, with the
+// project's own files alone: errors are looked for there, and the files of
+// packages would be half of a bundle.
+func ownPlaces(text []byte) ([]byte, error) {
+	m, err := sourcemap.Parse(text)
+	if err != nil {
+		return nil, err
+	}
+	return m.Keep(func(source string) bool {
+		return !strings.Contains(source, "node_modules/") && !strings.HasPrefix(source, "syncline-") && !strings.HasPrefix(source, "../")
+	}).Inline()
+}
+
+var unresolved = regexp.MustCompile(`^Could not resolve "([^"]*)"`)
+
 func esbuildProblems(messages []api.Message) Problems {
 	var problems Problems
-	seen := map[Problem]bool{}
 	for _, m := range messages {
 		p := Problem{Message: m.Text}
-		if m.Location != nil {
-			p.Place = Place{File: filepath.ToSlash(m.Location.File), Line: m.Location.Line, Column: m.Location.Column + 1}
+		if l := m.Location; l != nil && !strings.HasPrefix(l.File, "syncline-") {
+			p.Place = Place{File: filepath.ToSlash(l.File), Line: l.Line, Column: column(l.LineText, l.Column)}
 		}
 		if hint, ok := m.Detail.(string); ok {
 			p.Hint = hint
 		}
-		if p.Hint == "" && len(m.Notes) > 0 {
-			p.Hint = m.Notes[0].Text
+		// esbuild's own notes speak of esbuild's options.
+		if name := unresolved.FindStringSubmatch(m.Text); name != nil {
+			p.Message = "there is no file " + name[1]
+			if !strings.HasPrefix(name[1], ".") {
+				p.Message, p.Hint = "the package "+name[1]+" is not installed", "run npm install in the project"
+			}
 		}
-		if !seen[p] {
-			seen[p] = true
-			problems = append(problems, p)
+		if strings.HasPrefix(m.Text, "Top-level await") {
+			p.Message, p.Hint = "await at the top level of a file is not possible", "move it into exec or onWebhook"
 		}
+		problems = append(problems, p)
 	}
 	problems.sort()
 	return problems
 }
 
+// column is the place of a byte of a line, in characters from 1.
+func column(line string, at int) int {
+	return utf8.RuneCountInString(line[:min(at, len(line))]) + 1
+}
+
 // sharedModels warns of a model that two syncs of an integration declare: they
 // write to the same collection.
-func sharedModels(functions []Function) []Problem {
+func sharedModels(dir string, functions []Function) []Problem {
 	var warnings []Problem
 	first := map[string]string{}
 	for _, f := range functions {
@@ -164,7 +233,7 @@ func sharedModels(functions []Function) []Problem {
 			key := f.Manifest.Integration + "\x00" + model
 			if other, ok := first[key]; ok {
 				warnings = append(warnings, Problem{
-					Place:   Place{File: f.Manifest.Source},
+					Place:   modelPlace(readFile(dir, f.Manifest.Source), f.Manifest.Source, model),
 					Message: "the model " + model + " is also declared by the sync " + other + ": both write to the same records",
 				})
 				continue

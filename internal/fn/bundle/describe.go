@@ -19,8 +19,8 @@ var describeJS string
 
 // entryDescribe is a bundle whose exec returns what the function says of
 // itself. It has zod's toJSONSchema in it; what is deployed does not.
-func entryDescribe(f found) string {
-	return "import * as definition from " + strconv.Quote("./"+f.file) + ";\nimport * as zod from \"zod\";\n" + describeJS
+func entryDescribe(file string) string {
+	return "import * as definition from " + strconv.Quote("./"+file) + ";\nimport * as zod from \"zod\";\n" + describeJS
 }
 
 // description is the result of evaluating a function once.
@@ -41,11 +41,11 @@ type description struct {
 	HasOnWebhook         bool                       `json:"hasOnWebhook"`
 	Scopes               []string                   `json:"scopes"`
 	Order                string                     `json:"order"`
-	Problems             []struct{ Field, Name, Message string }
+	Problems             []struct{ Field, Name, Message, Hint string }
 }
 
 // describeAll evaluates every function, two at a time.
-func describeAll(ctx context.Context, all []found, probes [][]byte) ([]*description, Problems) {
+func describeAll(ctx context.Context, all []found, probes map[string][]byte) ([]*description, Problems) {
 	engine := quickjs.New(quickjs.Options{})
 	defer engine.Close()
 	out := make([]*description, len(all))
@@ -55,7 +55,7 @@ func describeAll(ctx context.Context, all []found, probes [][]byte) ([]*descript
 	for range 2 {
 		workers.Go(func() {
 			for i := range next {
-				d, err := describe(ctx, engine, probes[i])
+				d, err := describe(ctx, engine, probes[all[i].file])
 				if err != nil {
 					failed[i] = evaluationProblem(all[i], err)
 					continue

@@ -1,11 +1,12 @@
 // Runs after the imports of the function's module (definition) and zod.
 const found = [];
-const wrong = (field, message, name) => { found.push({ field, name: name ?? '', message }); return undefined; };
+const wrong = (field, message, name, hint) => { found.push({ field, name: name ?? '', message, hint: hint ?? '' }); return undefined; };
 
 const schema = (field, value, name) => {
   if (value === undefined || value === null) return undefined;
-  if (typeof zod.toJSONSchema !== 'function') return wrong(field, 'the installed zod is older than version 4, which is needed to read schemas', name);
-  if (typeof value !== 'object' || !value._zod) return wrong(field, 'is not a zod schema', name);
+  const old = value._def && !value._zod; // of zod 3
+  if (!old && (typeof value !== 'object' || !value._zod)) return wrong(field, 'is not a zod schema', name);
+  if (old || typeof zod.toJSONSchema !== 'function') return wrong(field, 'is a schema of a zod before version 4, which cannot be read', name, 'run npm install zod@^4');
   try {
     return zod.toJSONSchema(value, { unrepresentable: 'any', io: 'input' });
   } catch (e) {

@@ -7,6 +7,7 @@ import (
 	"path"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"syncline"
@@ -27,7 +28,10 @@ var (
 	kinds = map[string]syncline.FunctionType{
 		"syncs": syncline.FunctionSync, "actions": syncline.FunctionAction, "on-events": syncline.FunctionOnEvent,
 	}
-	goodName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,254}$`)
+	// What a server takes as names.
+	goodName  = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,254}$`)
+	goodKey   = regexp.MustCompile(`^[A-Za-z0-9~:.@ _-]{1,255}$`)
+	goodModel = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,254}$`)
 )
 
 // discover reads which functions index.ts imports.
@@ -76,6 +80,9 @@ func discover(dir string) ([]found, Problems) {
 	return all, problems
 }
 
+// extensions are those that a function's file may have, the usual first.
+var extensions = []string{".ts", ".mts", ".tsx", ".js", ".mjs"}
+
 // locate reads an import path: ./integration/kind/name.js.
 func locate(dir, spec string) (found, *Problem) {
 	clean := path.Clean(spec)
@@ -86,9 +93,13 @@ func locate(dir, spec string) (found, *Problem) {
 			Hint:    "functions are in <integration>/syncs, <integration>/actions or <integration>/on-events",
 		}
 	}
-	stem := strings.TrimSuffix(strings.TrimSuffix(strings.TrimSuffix(clean, ".ts"), ".js"), ".mjs")
+	// In TypeScript an import names the file that will be, in JavaScript.
+	stem := clean
+	if ext := path.Ext(clean); slices.Contains(extensions, ext) {
+		stem = strings.TrimSuffix(clean, ext)
+	}
 	f := found{kind: kinds[parts[1]], integration: parts[0], name: path.Base(stem)}
-	for _, ext := range []string{".ts", ".mts", ".tsx", ".js", ".mjs"} {
+	for _, ext := range extensions {
 		if info, err := os.Stat(filepath.Join(dir, filepath.FromSlash(stem+ext))); err == nil && info.Mode().IsRegular() {
 			f.file = stem + ext
 			break
@@ -98,9 +109,9 @@ func locate(dir, spec string) (found, *Problem) {
 	case f.file == "":
 		return found{}, &Problem{Message: "there is no file " + stem + ".ts"}
 	case !goodName.MatchString(f.name):
-		return found{}, &Problem{Message: "the file name " + f.name + " cannot be a function's name", Hint: "use letters, digits, '-', '_' and '.'"}
-	case !goodName.MatchString(f.integration):
-		return found{}, &Problem{Message: "the folder name " + f.integration + " cannot be an integration's key", Hint: "use letters, digits, '-', '_' and '.'"}
+		return found{}, &Problem{Message: "the file name " + f.name + " cannot be a function's name", Hint: "use letters, digits, '-' and '_'"}
+	case !goodKey.MatchString(f.integration):
+		return found{}, &Problem{Message: "the folder name " + f.integration + " cannot be an integration's key", Hint: "use letters, digits, spaces and any of ~ : . @ _ -"}
 	}
 	return f, nil
 }

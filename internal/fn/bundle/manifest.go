@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -13,7 +14,16 @@ import (
 // manifest checks what a function says of itself and makes its manifest.
 func manifest(dir string, f found, d *description) (m syncline.Manifest, problems, warnings Problems) {
 	source := readFile(dir, f.file)
-	at := func(pattern string) Place { return find(source, f.file, pattern) }
+	// A place for every problem: where the pattern is, else where the function
+	// is defined, else the beginning of the file.
+	at := func(pattern string) Place {
+		for _, p := range []string{pattern, made, `\bexport\s+default\b`} {
+			if place := find(source, f.file, p); place.Line > 0 {
+				return place
+			}
+		}
+		return Place{File: f.file, Line: 1, Column: 1}
+	}
 	bad := func(p Place, message, hint string) { problems = append(problems, Problem{p, message, hint}) }
 	warn := func(p Place, message, hint string) { warnings = append(warnings, Problem{p, message, hint}) }
 	makers := map[syncline.FunctionType]string{
@@ -24,23 +34,32 @@ func manifest(dir string, f found, d *description) (m syncline.Manifest, problem
 		return m, problems, nil
 	}
 	if d.Type != f.kind {
-		bad(at(`create(Sync|Action|OnEvent)`), "a file in the folder of a "+string(f.kind)+" exports one of "+makers[d.Type], "use "+makers[f.kind]+" or move the file")
+		bad(at(made), "a file in the folder of a "+string(f.kind)+" exports one of "+makers[d.Type], "use "+makers[f.kind]+" or move the file")
 		return m, problems, nil
 	}
+	wrong := map[string]bool{} // fields and models of which nothing more can be said
 	for _, p := range d.Problems {
 		name, place := p.Field, at(`\b`+p.Field+`\b`)
 		if p.Name != "" {
-			name, place = p.Field+"."+p.Name, at(`\b`+regexp.QuoteMeta(p.Name)+`\s*[:,}]`)
+			name, place = p.Field+"."+p.Name, at(modelPattern(p.Name))
 		}
-		bad(place, name+" "+p.Message, "")
+		wrong[name] = true
+		bad(place, name+" "+p.Message, p.Hint)
 	}
 	if !d.HasExec {
-		bad(at(makers[f.kind]), "there is no exec", "")
+		bad(at(made), "there is no exec", "add exec: async (nango) => { … }")
 	}
 	m = syncline.Manifest{
 		Type: f.kind, Name: f.name, Integration: f.integration, Description: d.Description, Version: d.Version, Models: d.Models,
 		Metadata: d.Metadata, Checkpoint: d.Checkpoint, Input: d.Input, Output: d.Output, Event: d.Event,
 		WebhookSubscriptions: d.WebhookSubscriptions, HasOnWebhook: d.HasOnWebhook, Scopes: d.Scopes, Order: d.Order, Source: f.file,
+	}
+	if f.kind == syncline.FunctionOnEvent && !slices.Contains(events, d.Event) && !wrong["event"] {
+		message := "the event " + strconv.Quote(d.Event) + " is unknown"
+		if d.Event == "" {
+			message = "there is no event"
+		}
+		bad(at(`\bevent\s*:`), message, "it is one of "+strings.Join(events, ", "))
 	}
 	if f.kind != syncline.FunctionSync {
 		m.Models = nil
@@ -48,25 +67,26 @@ func manifest(dir string, f found, d *description) (m syncline.Manifest, problem
 	}
 	m.Frequency = d.Frequency
 	m.AutoStart = d.AutoStart == nil || *d.AutoStart
-	if d.Frequency == "" {
-		bad(at(makers[f.kind]), "there is no frequency", "for example frequency: 'every hour'")
-	} else if _, err := syncline.ParseFrequency(d.Frequency); err != nil {
+	if d.Frequency == "" && !wrong["frequency"] {
+		bad(at(made), "there is no frequency", "for example frequency: 'every hour'")
+	} else if _, err := syncline.ParseFrequency(d.Frequency); err != nil && !wrong["frequency"] {
 		message, hint := explain(err)
 		bad(at(`\bfrequency\s*:`), message, hint)
 	}
-	if len(d.Models) == 0 && len(d.Problems) == 0 {
+	if len(d.Models) == 0 && !wrong["models"] {
 		bad(at(`\bmodels\s*:`), "there are no models", "declare what the sync saves, for example models: { Issue: z.object({ id: z.string() }) }")
 	}
 	for _, name := range sortedKeys(d.Models) {
-		place := at(`\b` + regexp.QuoteMeta(name) + `\s*[:,}]`)
+		place := at(modelPattern(name))
 		if !goodModel.MatchString(name) {
-			bad(place, "the model name "+strconv.Quote(name)+" is not usable", "use letters, digits, '_' and '-'")
+			bad(place, "the model name "+strconv.Quote(name)+" is not usable", "use letters, digits and '_', and begin with a letter or '_'")
 		}
-		if why := checkID(d.Models[name]); why != "" {
+		if why := checkID(d.Models[name]); why != "" && !wrong["models."+name] {
 			bad(place, "the model "+name+" "+why, "every record needs an id: a string or a number that is the same each time the object is seen")
 		}
 	}
 	switch {
+	case wrong["webhookSubscriptions"]:
 	case len(d.WebhookSubscriptions) > 0 && !d.HasOnWebhook:
 		bad(at(`\bwebhookSubscriptions\b`), "webhookSubscriptions without onWebhook", "add onWebhook: async (nango, payload) => { … }")
 	case d.HasOnWebhook && len(d.WebhookSubscriptions) == 0:
@@ -80,7 +100,8 @@ func manifest(dir string, f found, d *description) (m syncline.Manifest, problem
 	return m, problems, warnings
 }
 
-var goodModel = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_-]{0,254}$`)
+// events are what an on-event function can run on.
+var events = []string{"post-connection-creation", "pre-connection-deletion", "validate-connection"}
 
 // checkID says what is wrong with the id of a model; "" when nothing is.
 func checkID(schema json.RawMessage) string {
@@ -97,18 +118,40 @@ func checkID(schema json.RawMessage) string {
 	if err := json.Unmarshal(schema, &s); err != nil {
 		return "has a schema that cannot be read"
 	}
-	if len(s.AllOf)+len(s.AnyOf)+len(s.OneOf) > 0 || s.Ref != "" {
-		// A union or an intersection: a part may hold the id. Records are
-		// checked when they are saved.
-		return ""
-	}
 	id, ok := s.Properties["id"]
-	if !ok {
+	switch {
+	case ok:
+	case s.Ref != "":
+		return "" // a model within itself: records are checked when they are saved
+	case len(s.AllOf) > 0: // an intersection: one part has it
+		for _, part := range s.AllOf {
+			if checkID(part) == "" {
+				return ""
+			}
+		}
+		return "has no id"
+	case len(s.AnyOf)+len(s.OneOf) > 0: // a union: every part has it
+		for _, part := range slices.Concat(s.AnyOf, s.OneOf) {
+			if why := checkID(part); why != "" {
+				return why
+			}
+		}
+		return ""
+	default:
 		return "has no id"
 	}
 	good := func(t string) bool { return t == "string" || t == "number" || t == "integer" }
-	if t, ok := id.Type.(string); ok && !good(t) {
-		return "has an id of type " + t
+	switch t := id.Type.(type) {
+	case string:
+		if !good(t) {
+			return "has an id of type " + t
+		}
+	case []any:
+		for _, part := range t {
+			if name, ok := part.(string); ok && !good(name) {
+				return "has an id that may be " + name
+			}
+		}
 	}
 	for _, part := range id.AnyOf {
 		if part.Type != "" && !good(part.Type) {
@@ -118,21 +161,51 @@ func checkID(schema json.RawMessage) string {
 	return ""
 }
 
-// find is where a pattern first occurs in a file, outside of comments at the
-// beginning of lines; the file alone when it does not.
+// modelPlace is where a file names a model among others.
+func modelPlace(source, file, model string) Place {
+	return find(source, file, modelPattern(model))
+}
+
+func modelPattern(name string) string {
+	return `\b` + regexp.QuoteMeta(name) + `['"]?\s*[:,}]`
+}
+
+// made is where a function is defined.
+const made = `\bcreate(Sync|Action|OnEvent)\s*[(<]`
+
+// find is where a pattern first occurs in a file, outside of imports and of
+// comments that begin a line; the file alone when it does not.
 func find(source, file, pattern string) Place {
 	re := regexp.MustCompile(pattern)
+	var end *regexp.Regexp // of the comment or import that goes on
 	for i, line := range strings.Split(source, "\n") {
-		trimmed := strings.TrimSpace(line)
-		if strings.HasPrefix(trimmed, "//") || strings.HasPrefix(trimmed, "*") || strings.HasPrefix(trimmed, "import ") {
+		switch trimmed := strings.TrimSpace(line); {
+		case end != nil:
+		case strings.HasPrefix(trimmed, "//"):
+			end = lineEnd
+		case strings.HasPrefix(trimmed, "/*"):
+			end = commentEnd
+		case strings.HasPrefix(trimmed, "import "):
+			end = importEnd
+		}
+		if end != nil {
+			if end.MatchString(line) {
+				end = nil
+			}
 			continue
 		}
 		if m := re.FindStringIndex(line); m != nil {
-			return Place{File: file, Line: i + 1, Column: m[0] + 1}
+			return Place{File: file, Line: i + 1, Column: column(line, m[0])}
 		}
 	}
 	return Place{File: file}
 }
+
+var (
+	lineEnd    = regexp.MustCompile(`$`)
+	commentEnd = regexp.MustCompile(`\*/`)
+	importEnd  = regexp.MustCompile(`['"]`) // the path
+)
 
 var framePlace = regexp.MustCompile(`\(([^():]+):(\d+):(\d+)\)`)
 

@@ -4,27 +4,24 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"strconv"
 	"strings"
 
 	"github.com/evanw/esbuild/pkg/api"
 )
 
-// entryPrefix names the modules that bundles begin with.
-const entryPrefix = "syncline-entry:"
+// entrySpace is the namespace of the modules that bundles begin with. Each is
+// named for its function's file, so that a bundle does not depend on which
+// others there are.
+const entrySpace = "syncline-entry"
 
 // entries resolves them.
-func entries(dir string, all []found, e entry) api.Plugin {
+func entries(dir string, e entry) api.Plugin {
 	return api.Plugin{Name: "entries", Setup: func(b api.PluginBuild) {
-		b.OnResolve(api.OnResolveOptions{Filter: "^" + entryPrefix}, func(a api.OnResolveArgs) (api.OnResolveResult, error) {
-			return api.OnResolveResult{Path: strings.TrimPrefix(a.Path, entryPrefix), Namespace: "syncline-entry"}, nil
+		b.OnResolve(api.OnResolveOptions{Filter: "^" + entrySpace + ":"}, func(a api.OnResolveArgs) (api.OnResolveResult, error) {
+			return api.OnResolveResult{Path: strings.TrimPrefix(a.Path, entrySpace+":"), Namespace: entrySpace}, nil
 		})
-		b.OnLoad(api.OnLoadOptions{Filter: ".*", Namespace: "syncline-entry"}, func(a api.OnLoadArgs) (api.OnLoadResult, error) {
-			i, err := strconv.Atoi(a.Path)
-			if err != nil {
-				return api.OnLoadResult{}, err
-			}
-			text := e(all[i])
+		b.OnLoad(api.OnLoadOptions{Filter: ".*", Namespace: entrySpace}, func(a api.OnLoadArgs) (api.OnLoadResult, error) {
+			text := e(a.Path)
 			return api.OnLoadResult{Contents: &text, ResolveDir: dir, Loader: api.LoaderJS}, nil
 		})
 	}}
@@ -37,6 +34,7 @@ var hosted = map[string]string{
 	"crypto":   "globalThis.crypto",
 	"buffer":   "{ Buffer }",
 	"url":      "{ URL, URLSearchParams }",
+	"zod":      "{}", // only where there is none
 }
 
 // builtins are Node's own modules; those that are not hosted cannot be had.
@@ -47,17 +45,21 @@ func hostModules() api.Plugin {
 	return api.Plugin{Name: "host-modules", Setup: func(b api.PluginBuild) {
 		b.OnResolve(api.OnResolveOptions{Filter: `^[^./]`}, func(a api.OnResolveArgs) (api.OnResolveResult, error) {
 			name := strings.TrimPrefix(a.Path, "node:")
-			if _, ok := hosted[name]; ok {
+			if _, ok := hosted[name]; ok && name != "zod" {
 				return api.OnResolveResult{Path: name, Namespace: "syncline-host"}, nil
 			}
-			if a.Path == "zod" || strings.HasPrefix(a.Path, "zod/") {
-				if !installed(a.ResolveDir, "zod") {
-					return api.OnResolveResult{Errors: []api.Message{{
-						Text: "the package zod is not installed", Detail: "run npm install in the project",
-					}}}, nil
+			if (a.Path == "zod" || strings.HasPrefix(a.Path, "zod/")) && !installed(a.ResolveDir, "zod") {
+				if a.Namespace == entrySpace {
+					// We ask for it to read schemas; a project may have none.
+					return api.OnResolveResult{Path: "zod", Namespace: "syncline-host"}, nil
 				}
+				return api.OnResolveResult{Errors: []api.Message{{
+					Text: "the package zod is not installed", Detail: "run npm install in the project",
+				}}}, nil
 			}
-			if builtins.MatchString(a.Path) {
+			// Some packages of npm have the name of a module of Node, which
+			// they stand in for.
+			if builtins.MatchString(a.Path) && (name != a.Path || !installed(a.ResolveDir, a.Path)) {
 				return api.OnResolveResult{Errors: []api.Message{{
 					Text:   "the module " + a.Path + " is Node's own and is not offered to functions",
 					Detail: "offered are crypto, buffer and url; for HTTP use nango.get, nango.post …",

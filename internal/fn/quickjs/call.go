@@ -25,9 +25,12 @@ type call struct {
 
 	results chan result
 	asked   sync.WaitGroup
-	pending int // host calls and timers that will still arrive
+	pending int                 // host calls whose results will still arrive
+	timers  map[int64]time.Time // when each is due
 	calls   int
 	lines   int
+	// inFlight is how many bytes of arguments the pending calls hold.
+	inFlight int64
 
 	cpu   time.Duration
 	done  bool
@@ -40,6 +43,11 @@ type result struct {
 	id   int64
 	kind string
 	text string
+	sent int64 // bytes of the call's arguments
+}
+
+func newCallOf(ctx context.Context, v *vm, limits fn.Limits, host fn.Host) *call {
+	return &call{vm: v, ctx: ctx, limits: limits, host: host, results: make(chan result), timers: map[int64]time.Time{}}
 }
 
 // run executes one call to its end: JavaScript runs until it waits, then the
@@ -50,7 +58,7 @@ func (v *vm) run(ctx context.Context, c fn.Call, limits fn.Limits, host fn.Host)
 		return nil, syncline.Errorf(syncline.CodeInternal, "encode the call's context: %w", err)
 	}
 	runCtx, cancel := context.WithTimeoutCause(ctx, limits.Wall, wallError(limits))
-	k := &call{vm: v, ctx: runCtx, limits: limits, host: host, results: make(chan result)}
+	k := newCallOf(runCtx, v, limits, host)
 	v.call = k
 	v.calls++
 	stop := context.AfterFunc(runCtx, v.js.Interrupt)
@@ -79,26 +87,56 @@ func (k *call) loop() {
 		if !k.enter(func() error { _, err := k.vm.js.ExecutePendingJobs(); return err }) || k.done {
 			return
 		}
-		if k.pending == 0 {
+		if k.pending == 0 && len(k.timers) == 0 {
 			k.vm.broken = true
 			k.err = &fn.ScriptError{Name: "Error", Message: "the function waits for a promise that never settles: nothing is left that could settle it"}
 			return
 		}
-		select {
-		case <-k.ctx.Done():
+		r, ok := k.wait()
+		if !ok {
 			k.vm.broken = true
 			k.err = context.Cause(k.ctx)
 			return
-		case r := <-k.results:
-			k.pending--
-			if !k.enter(func() error {
-				_, err := k.vm.settleFn.Call(quickjs.UndefinedValue, r.id, r.kind, r.text)
-				return err
-			}) {
-				return
-			}
+		}
+		if !k.enter(func() error {
+			_, err := k.vm.settleFn.Call(quickjs.UndefinedValue, r.id, r.kind, r.text)
+			return err
+		}) {
+			return
 		}
 	}
+}
+
+// wait waits for the next result or timer; false when the call's time is over.
+func (k *call) wait() (result, bool) {
+	var due <-chan time.Time
+	id, at, ok := k.nextTimer()
+	if ok {
+		t := time.NewTimer(time.Until(at))
+		defer t.Stop()
+		due = t.C
+	}
+	select {
+	case <-k.ctx.Done():
+		return result{}, false
+	case r := <-k.results:
+		k.pending--
+		k.inFlight -= r.sent
+		return r, true
+	case <-due:
+		delete(k.timers, id)
+		return result{id: id, kind: "timer"}, true
+	}
+}
+
+// nextTimer is the timer that is due first. There are few of them.
+func (k *call) nextTimer() (id int64, at time.Time, ok bool) {
+	for i, t := range k.timers {
+		if !ok || t.Before(at) || t.Equal(at) && i < id {
+			id, at, ok = i, t, true
+		}
+	}
+	return id, at, ok
 }
 
 // enter runs JavaScript within what is left of the CPU limit. It reports
@@ -136,35 +174,53 @@ func (k *call) enter(f func() error) bool {
 	return false
 }
 
-// ask starts a host call. Its result comes back through the loop.
-func (k *call) ask(id int64, method, args string) {
+// ask starts a host call. Its result comes back through the loop. It reports
+// whether the call is over: QuickJS looks for an interrupt only now and then.
+func (k *call) ask(id int64, method, args string) (over bool) {
+	if k.err != nil {
+		return true
+	}
 	k.calls++
-	if k.calls > k.limits.HostCalls {
+	k.inFlight += int64(len(args))
+	switch {
+	case k.calls > k.limits.HostCalls:
 		k.stop(syncline.Errorf(syncline.CodeLimit, "the run made more than %d host calls", k.limits.HostCalls).
 			WithHint("look for an endless loop, and save records in batches"))
-		return
+		return true
+	case k.inFlight > k.limits.Memory:
+		// What waits for the host is no longer in the context, whose own limit
+		// does not see it.
+		k.stop(syncline.Errorf(syncline.CodeLimit, "the run has host calls of more than %d MiB under way", k.limits.Memory>>20).
+			WithHint("await every call, or raise --run-memory-limit"))
+		return true
 	}
 	k.pending++
 	k.asked.Go(func() {
 		out, err := k.host.Call(k.ctx, method, json.RawMessage(args))
-		r := result{id: id, kind: "ok", text: string(out)}
+		r := result{id: id, kind: "ok", text: string(out), sent: int64(len(args))}
 		if err != nil {
 			r.kind, r.text = "error", hostErrorText(err)
 		}
 		k.send(r)
 	})
+	return false
 }
 
+// maxTimers is how many timers one call may have at a time.
+const maxTimers = 1000
+
+// timer starts a timer, or ends it when ms is negative.
 func (k *call) timer(id, ms int64) {
-	k.pending++
-	d := time.Duration(min(ms, 24*3600*1000)) * time.Millisecond
-	k.asked.Go(func() {
-		select {
-		case <-k.ctx.Done():
-		case <-time.After(d):
-			k.send(result{id: id, kind: "timer"})
-		}
-	})
+	if ms < 0 {
+		delete(k.timers, id)
+		return
+	}
+	if len(k.timers) >= maxTimers {
+		k.stop(syncline.Errorf(syncline.CodeLimit, "the run has more than %d timers", maxTimers).
+			WithHint("look for an endless loop around setTimeout"))
+		return
+	}
+	k.timers[id] = time.Now().Add(time.Duration(ms) * time.Millisecond)
 }
 
 func (k *call) send(r result) {
@@ -174,14 +230,20 @@ func (k *call) send(r result) {
 	}
 }
 
-// stop ends the call from within a host function: JavaScript is interrupted
-// before it gets any further.
+// stop ends the call from within a host function. JavaScript is interrupted a
+// little later: an interrupt that is there when a host function returns ends
+// only the async function around it, and its caller goes on.
 func (k *call) stop(err error) {
-	if k.err == nil {
-		k.err = err
+	if k.err != nil {
+		return
 	}
-	k.vm.js.Interrupt()
+	k.err = err
+	time.AfterFunc(time.Millisecond, k.vm.js.Interrupt)
 }
+
+// maxLogLine is how many bytes of a message, or of its data, leave the engine.
+// The host keeps less; this bounds what goes over the pipe.
+const maxLogLine = 1 << 20
 
 func (k *call) log(level, message, data string) {
 	k.lines++
@@ -192,8 +254,11 @@ func (k *call) log(level, message, data string) {
 			return
 		}
 	}
+	if len(message) > maxLogLine {
+		message = strings.ToValidUTF8(message[:maxLogLine], "")
+	}
 	l := syncline.LogLine{At: time.Now().UTC(), Level: syncline.LogLevel(level), Message: message}
-	if data != "" {
+	if data != "" && len(data) <= maxLogLine {
 		l.Data = json.RawMessage(data)
 	}
 	k.host.Log(l)
@@ -222,23 +287,22 @@ func (k *call) thrown(text string) error {
 		Payload              json.RawMessage
 		HostCode             syncline.Code
 		Status               int
+		Null                 bool
 	}
 	if err := json.Unmarshal([]byte(text), &e); err != nil {
 		return &fn.ScriptError{Name: "Error", Message: "the function threw something that cannot be described"}
 	}
-	if e.Name == "InternalError" {
-		// An interrupt or a lack of memory can also surface as the rejection
-		// of an async function.
-		switch {
-		case strings.Contains(e.Message, "out of memory"):
-			k.vm.broken = true
-			return memoryError(k.limits)
-		case e.Message == "interrupted" && k.ctx.Err() != nil:
-			return context.Cause(k.ctx)
-		case e.Message == "interrupted":
-			k.vm.broken = true
-			return cpuError(k.limits)
-		}
+	// An interrupt or a lack of memory can also surface as the rejection of an
+	// async function.
+	switch {
+	case isMemory(e.Name, e.Message):
+		return memoryError(k.limits)
+	case e.Null:
+		return nullError(k.limits)
+	case isInterrupt(e.Name, e.Message) && k.ctx.Err() != nil:
+		return context.Cause(k.ctx)
+	case isInterrupt(e.Name, e.Message):
+		return cpuError(k.limits)
 	}
 	return &fn.ScriptError{
 		Name: e.Name, Message: e.Message, Stack: k.vm.bundle.frames.mapStack(k.vm.bundle.source, e.Stack),

@@ -77,7 +77,7 @@ func (e *Engine) Run(ctx context.Context, call fn.Call, host fn.Host) (json.RawM
 		v = e.takeWarm(key, limits.Memory)
 	}
 	if v == nil {
-		if v, err = newVM(b, limits); err != nil {
+		if v, err = newVM(ctx, b, limits); err != nil {
 			return nil, err
 		}
 	}
@@ -116,8 +116,7 @@ func (e *Engine) keepWarm(key string, v *vm) {
 	}
 	v.key = key
 	e.idle[key] = e.lru.PushFront(v)
-	for e.lru.Len() > e.o.Warm {
-		oldest := e.lru.Back()
+	for oldest := e.lru.Back(); oldest != nil && (e.lru.Len() > e.o.Warm || time.Since(oldest.Value.(*vm).made) > e.o.WarmAge); oldest = e.lru.Back() {
 		e.lru.Remove(oldest)
 		delete(e.idle, oldest.Value.(*vm).key)
 		oldest.Value.(*vm).close()

@@ -1,41 +1,30 @@
 package quickjs
 
 import (
-	"bytes"
-	"encoding/base64"
+	"fmt"
 	"regexp"
 	"strconv"
 	"strings"
 	"sync"
 
-	"github.com/go-sourcemap/sourcemap"
+	"syncline/internal/fn/quickjs/sourcemap"
 )
 
 // frames maps the frames of stack traces to the user's files by the bundle's
 // inline source map. The map is read at the first error.
 type frames struct {
 	once sync.Once
-	m    *sourcemap.Consumer
+	m    *sourcemap.Map
 }
-
-const mapComment = "//# sourceMappingURL=data:application/json;base64,"
 
 var frame = regexp.MustCompile(`^\s*at (.*?)\s*\((?:<[^>]*>|[^():]*):(\d+):(\d+)\)$`)
 
 // mapStack returns the user's frames of a stack, one a line: "at name
-// (file:line:column)". Frames of the host module are left out.
+// (file:line:column)". Frames of the host module and of packages are left out.
 func (f *frames) mapStack(source []byte, stack string) string {
 	f.once.Do(func() {
-		i := bytes.LastIndex(source, []byte(mapComment))
-		if i < 0 {
-			return
-		}
-		text, _, _ := bytes.Cut(source[i+len(mapComment):], []byte("\n"))
-		data, err := base64.StdEncoding.DecodeString(string(text))
-		if err != nil {
-			return
-		}
-		f.m, _ = sourcemap.Parse("", data)
+		// A map that cannot be read is none: the error that is shown matters more.
+		f.m, _ = sourcemap.Inlined(source)
 	})
 	if f.m == nil {
 		return strings.TrimSpace(stack)
@@ -51,12 +40,9 @@ func (f *frames) mapStack(source []byte, stack string) string {
 		if err1 != nil || err2 != nil {
 			continue
 		}
-		// QuickJS counts columns from 1, source maps from 0.
-		file, _, r, c, ok := f.m.Source(row, max(column-1, 0))
-		if !ok || file == "" {
-			continue
+		if at, ok := f.m.At(row, column); ok {
+			out = append(out, fmt.Sprintf("at %s (%s:%d:%d)", m[1], at.Source, at.Line, at.Column))
 		}
-		out = append(out, "at "+m[1]+" ("+file+":"+strconv.Itoa(r)+":"+strconv.Itoa(c+1)+")")
 	}
 	return strings.Join(out, "\n")
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"modernc.org/quickjs"
@@ -36,23 +35,23 @@ type vm struct {
 // setup is the budget for loading a bundle, before any call.
 const setup = 10 * time.Second
 
-func newVM(b *bundle, limits fn.Limits) (*vm, error) {
+func newVM(ctx context.Context, b *bundle, limits fn.Limits) (*vm, error) {
 	js, err := quickjs.NewVM()
 	if err != nil {
 		return nil, syncline.Errorf(syncline.CodeInternal, "cannot make a JavaScript context: %w", err)
 	}
 	v := &vm{js: js, bundle: b, made: time.Now(), memory: limits.Memory}
-	if err := v.load(limits); err != nil {
+	if err := v.load(ctx, limits); err != nil {
 		v.close()
 		return nil, err
 	}
 	return v, nil
 }
 
-func (v *vm) load(limits fn.Limits) error {
+func (v *vm) load(ctx context.Context, limits fn.Limits) error {
 	v.js.SetMemoryLimit(uintptr(limits.Memory))
 	for name, f := range map[string]quickjs.HostFunc{
-		"__sl_call":   func(a []any) (any, error) { v.call.ask(integer(a, 0), text(a, 1), text(a, 2)); return nil, nil },
+		"__sl_call":   func(a []any) (any, error) { return v.call.ask(integer(a, 0), text(a, 1), text(a, 2)), nil },
 		"__sl_timer":  func(a []any) (any, error) { v.call.timer(integer(a, 0), integer(a, 1)); return nil, nil },
 		"__sl_log":    func(a []any) (any, error) { v.call.log(text(a, 0), text(a, 1), text(a, 2)); return nil, nil },
 		"__sl_end":    func(a []any) (any, error) { v.call.end(len(a) > 0 && a[0] == true, text(a, 1)); return nil, nil },
@@ -83,9 +82,11 @@ func (v *vm) load(limits fn.Limits) error {
 	if v.settleFn, err = v.js.EvalValue("__syncline.settle", quickjs.EvalGlobal); err != nil {
 		return syncline.Errorf(syncline.CodeInternal, "cannot load the host module: %w", err)
 	}
-	// Top-level code of the bundle may log; it cannot do anything else.
-	v.call = &call{vm: v, ctx: context.Background(), limits: limits, host: discard{}}
-	defer func() { v.call = nil }()
+	// Top-level code of the bundle may compute; it has nobody to call. Timers
+	// that it starts never come due.
+	v.call = newCallOf(ctx, v, limits, discard{})
+	stop := context.AfterFunc(ctx, v.js.Interrupt)
+	defer func() { stop(); v.call = nil }()
 	if err := v.js.SetEvalTimeout(setup); err != nil {
 		return syncline.Errorf(syncline.CodeInternal, "cannot bound the loading of a bundle: %w", err)
 	}
@@ -95,6 +96,8 @@ func (v *vm) load(limits fn.Limits) error {
 		return nil
 	case isOutOfMemory(err):
 		return memoryError(limits)
+	case isInterrupted(err) && ctx.Err() != nil:
+		return context.Cause(ctx)
 	case isInterrupted(err):
 		return syncline.Errorf(syncline.CodeLimit, "loading the bundle took longer than %s", setup).
 			WithHint("move work from the top level of the file into exec or onWebhook")
@@ -125,13 +128,37 @@ func (v *vm) scriptError(err error) error {
 	return &fn.ScriptError{Name: "Error", Message: err.Error()}
 }
 
-func isInterrupted(err error) bool { return strings.Contains(err.Error(), "interrupted") }
+// isInterrupted reports whether QuickJS stopped the script.
+func isInterrupted(err error) bool {
+	var e *quickjs.Error
+	return errors.As(err, &e) && isInterrupt(e.Name, e.Message)
+}
 
-func isOutOfMemory(err error) bool { return strings.Contains(err.Error(), "out of memory") }
+// isOutOfMemory reports whether the script hit its memory limit. QuickJS throws
+// null when not even the error fits any more.
+func isOutOfMemory(err error) bool {
+	var e *quickjs.Error
+	return errors.As(err, &e) && (isMemory(e.Name, e.Message) || e.Name == "" && e.Error() == "null")
+}
+
+func isInterrupt(name, message string) bool {
+	return name == "InternalError" && message == "interrupted"
+}
+
+func isMemory(name, message string) bool {
+	return name == "InternalError" && message == "out of memory"
+}
 
 func memoryError(limits fn.Limits) error {
 	return syncline.Errorf(syncline.CodeLimit, "the run used more than its %d MiB of memory", limits.Memory>>20).
 		WithHint("save records page by page instead of collecting them, or raise --run-memory-limit")
+}
+
+// nullError is for a function that ended with null as its error: nearly always
+// QuickJS threw it for lack of memory.
+func nullError(limits fn.Limits) error {
+	return syncline.Errorf(syncline.CodeLimit, "the run threw null, as happens when no memory is left for an error: the limit is %d MiB", limits.Memory>>20).
+		WithHint("save records page by page instead of collecting them, or raise --run-memory-limit; if the function throws null by itself, throw an Error")
 }
 
 func cpuError(limits fn.Limits) error {

@@ -16,13 +16,15 @@
 //
 // and the types are
 //
-//	hello   w→s   JSON {"protocol": 1}; the first frame
+//	hello   w→s   JSON {"protocol": 2}; the first frame
 //	run     s→w   4 bytes: length of the head; the head, JSON; the input, JSON
 //	cancel  s→w   the run is to end
 //	ask     w→s   4 bytes: id; 1 byte: length of the method; method; arguments, JSON
 //	answer  s→w   4 bytes: id; 1 byte: 0 result, 1 error; JSON
 //	log     w→s   JSON of one log line
 //	done    w→s   1 byte: 0 value, 1 error; JSON
+//	ping    s→w   asks for a pong, of a worker that has runs
+//	pong    w→s   answers a ping at once
 //
 // The bundle of a run is asked for with the method "$bundle", whose answer is
 // the source itself, when the worker does not have it.

@@ -13,7 +13,7 @@ import (
 	"syncline/internal/fn"
 )
 
-const protocol = 1
+const protocol = 2
 
 type kind byte
 
@@ -25,6 +25,8 @@ const (
 	kindAnswer
 	kindLog
 	kindDone
+	kindPing
+	kindPong
 )
 
 // maxFrame bounds a payload. The largest that is expected is an answer of

@@ -30,6 +30,9 @@ type Options struct {
 	// Grace is how long a call that is to end may take before its worker is
 	// killed; default 5 s.
 	Grace time.Duration
+	// Silence is how long a worker that has runs may leave a ping unanswered
+	// before it is killed; default 30 s.
+	Silence time.Duration
 	// Memory is the most that one worker process may use in bytes; default 2 GiB.
 	Memory int64
 	Log    *slog.Logger
@@ -60,6 +63,9 @@ func NewPool(o Options) *Pool {
 	}
 	if o.Grace == 0 {
 		o.Grace = 5 * time.Second
+	}
+	if o.Silence == 0 {
+		o.Silence = 30 * time.Second
 	}
 	if o.Memory == 0 {
 		o.Memory = 2 << 30

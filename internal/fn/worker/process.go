@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"syncline"
@@ -37,6 +38,9 @@ type process struct {
 
 	active int         // guarded by the pool
 	idle   *time.Timer // guarded by the pool
+
+	frames atomic.Int64 // how many it sent
+	silent atomic.Bool  // it was killed because it sent none
 
 	mu   sync.Mutex
 	last uint32
@@ -68,12 +72,48 @@ func (p *Pool) start(g *group, slot int) (*process, error) {
 	p.alive.Go(func() {
 		err := w.read(bufio.NewReaderSize(stdout, 64<<10))
 		w.kill()
-		if exit := wait(); exit != nil {
+		// What it said wrong is why it was killed.
+		if exit := wait(); exit != nil && err == nil {
 			err = exit
+		}
+		if w.silent.Load() {
+			err = fmt.Errorf("the worker process did not answer for %s and was killed", p.o.Silence)
 		}
 		w.end(err)
 	})
+	p.alive.Go(w.listen)
 	return w, nil
+}
+
+// listen kills the worker when it has runs and does not answer: it hangs as a
+// whole, beyond what the limits of runs see.
+func (w *process) listen() {
+	tick := time.NewTicker(w.pool.o.Silence / 4)
+	defer tick.Stop()
+	var pinged time.Time // when the ping was sent that has no answer yet
+	var before int64     // frames it had sent by then
+	for {
+		select {
+		case <-w.dead:
+			return
+		case <-tick.C:
+		}
+		w.mu.Lock()
+		busy := len(w.runs) > 0
+		w.mu.Unlock()
+		switch frames := w.frames.Load(); {
+		case !busy:
+			pinged = time.Time{}
+		case pinged.IsZero() || frames != before:
+			pinged, before = time.Now(), frames
+			// The pipe may be full: then the ping waits, and time runs.
+			w.pool.alive.Go(func() { _ = w.out.write(kindPing, 0) })
+		case time.Since(pinged) > w.pool.o.Silence:
+			w.silent.Store(true)
+			w.destroy()
+			return
+		}
+	}
 }
 
 // inProcess runs the worker's loop in this process.
@@ -140,15 +180,25 @@ func (w *process) stop() {
 	}
 }
 
+// destroy ends the worker at once; no further run is given to it.
+func (w *process) destroy() {
+	w.pool.gone(w)
+	w.kill()
+}
+
 // read handles what the worker says until it says no more.
 func (w *process) read(in *bufio.Reader) error {
 	for {
 		f, err := readFrame(in)
 		if err != nil {
-			if errors.Is(err, io.EOF) || errors.Is(err, os.ErrClosed) || errors.Is(err, io.ErrClosedPipe) {
+			if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, os.ErrClosed) || errors.Is(err, io.ErrClosedPipe) {
 				return nil
 			}
-			return err
+			return fmt.Errorf("the worker sent what is no frame: %w", err)
+		}
+		w.frames.Add(1)
+		if f.kind == kindPong {
+			continue
 		}
 		if f.kind == kindHello {
 			var hello struct{ Protocol int }
@@ -265,7 +315,7 @@ func (w *process) do(ctx context.Context, call fn.Call, host fn.Host) (json.RawM
 	case <-w.dead:
 		return w.lastWord(r)
 	case <-overrun.C:
-		w.kill()
+		w.destroy()
 		return nil, syncline.Errorf(syncline.CodeLimit, "the run took longer than %s and did not end when asked; its worker was killed", limits.Wall)
 	case <-ctx.Done():
 	}
@@ -276,7 +326,7 @@ func (w *process) do(ctx context.Context, call fn.Call, host fn.Host) (json.RawM
 	case <-r.done:
 	case <-w.dead:
 	case <-grace.C:
-		w.kill()
+		w.destroy()
 	}
 	return nil, context.Cause(ctx)
 }

@@ -84,6 +84,10 @@ func (s *server) loop(ctx context.Context, in *bufio.Reader) error {
 			if r := s.run(f.run); r != nil {
 				r.answered(f.payload)
 			}
+		case kindPing:
+			if err := s.out.write(kindPong, 0); err != nil {
+				return err
+			}
 		default:
 			return fmt.Errorf("an unexpected frame of type %d", f.kind)
 		}

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,9 +20,15 @@ import (
 	"syncline/internal/fn/worker"
 )
 
+// orphanVariable makes the test binary a server that never ends by itself.
+const orphanVariable = "SYNCLINE_TEST_SERVER_THAT_HANGS"
+
 // The test binary is its own worker: started with the variable below it serves
 // standard input, as `syncline worker` does.
 func TestMain(m *testing.M) {
+	if os.Getenv(orphanVariable) != "" {
+		serverThatHangs()
+	}
 	if memory := os.Getenv(worker.MemoryVariable); memory != "" {
 		os.Exit(worker.Main(context.Background(), os.Stdin, os.Stdout, memory))
 	}
@@ -192,19 +199,39 @@ func TestAClosedPoolRefusesCalls(t *testing.T) {
 	}
 }
 
-func BenchmarkWarmWebhookCall(b *testing.B) {
-	exe, err := os.Executable()
-	if err != nil {
-		b.Fatal(err)
+func TestABundleIsSentOnceAndItsContextStaysWarm(t *testing.T) {
+	t.Parallel()
+	p := processes(t, worker.Options{})
+	var sent atomic.Int32
+	c := newCall(`globalThis.n = (globalThis.n ?? 0) + 1; return n`)
+	source := c.Bundle
+	c.Bundle = func(ctx context.Context) ([]byte, error) {
+		sent.Add(1)
+		return source(ctx)
 	}
-	p := worker.NewPool(worker.Options{Command: func() *exec.Cmd { return exec.Command(exe) }})
-	defer p.Close()
-	c := newCall(`await nango.batchSave([{ id: input.issue.id, title: input.issue.title }], 'M')`)
-	c.WarmKey = "k"
-	c.Input = json.RawMessage(`{"action":"opened","issue":{"id":1,"title":"x","body":"` + strings.Repeat("lorem ", 1000) + `"}}`)
-	for b.Loop() {
-		if _, err := p.Run(b.Context(), c, yes); err != nil {
-			b.Fatal(err)
+	c.WarmKey = "connection"
+	for want := range 3 {
+		if out, err := p.Run(t.Context(), c, yes); err != nil || string(out) != fmt.Sprint(want+1) {
+			t.Errorf("call %d got %s, %v", want+1, out, err)
 		}
+	}
+	if n := sent.Load(); n != 1 {
+		t.Errorf("the bundle was sent %d times", n)
+	}
+}
+
+func TestLargePayloadsGoThrough(t *testing.T) {
+	t.Parallel()
+	p := processes(t, worker.Options{})
+	n := 4 << 20
+	if testing.Short() { // the engine is slow under the race detector
+		n = 256 << 10
+	}
+	big := strings.Repeat("é", n)
+	h := host(func(_ context.Context, _ string, args json.RawMessage) (json.RawMessage, error) { return args, nil })
+	c := newCall(`const back = await nango.setMetadata({ big: input.big }); return back.metadata.big === input.big && input.big.length`)
+	c.Input = json.RawMessage(`{"big":"` + big + `"}`)
+	if out, err := p.Run(t.Context(), c, h); err != nil || string(out) != fmt.Sprint(n) {
+		t.Errorf("got %.100s, %v", out, err)
 	}
 }

@@ -1,7 +1,9 @@
 package inboxtest
 
 import (
+	"bytes"
 	"errors"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -153,6 +155,67 @@ var purgeTests = []test{
 			left = append(left, e.Position)
 		}
 		equal(t, "left", left, []int64{p[1], p[4], p[5]})
+	}},
+	{"every old entry is met once, in whatever order their times are", func(t *testing.T, open Open) {
+		l := open(t)
+		const n = 1300 // more than an engine looks at together
+		var want []int64
+		var mu sync.Mutex
+		var wg sync.WaitGroup
+		for i := range n {
+			wg.Go(func() {
+				d := delivery(i)
+				// Many share a time, and later positions may have earlier ones.
+				d.ReceivedAt = start.Add(-time.Duration(i%7) * time.Second)
+				fresh := i%5 == 0
+				if fresh {
+					d.ReceivedAt = start.Add(time.Hour)
+				}
+				r, err := l.Append(t.Context(), d, inbox.Key{})
+				if err != nil {
+					t.Error(err)
+				} else if !fresh {
+					mu.Lock()
+					defer mu.Unlock()
+					want = append(want, r.Position)
+				}
+			})
+		}
+		wg.Wait()
+		var asked []int64
+		removed, err := l.Purge(t.Context(), start.Add(time.Minute), func(positions []int64) (needed []int64, err error) {
+			asked = append(asked, positions...)
+			for _, p := range positions {
+				if p%2 == 0 {
+					needed = append(needed, p)
+				}
+			}
+			return needed, nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		slices.Sort(want)
+		slices.Sort(asked)
+		equal(t, "asked", asked, want)
+		odd := 0
+		for _, p := range want {
+			odd += int(p % 2)
+		}
+		equal(t, "removed", removed, odd)
+		equal(t, "left", len(mustRead(t, l, 0, n+1)), n-odd)
+	}},
+	{"large bodies go like others", func(t *testing.T, open Open) {
+		l := open(t)
+		for i := range 4 {
+			d := delivery(0)
+			d.Body = bytes.Repeat([]byte{byte(i)}, 5_000_000)
+			mustAppend(t, l, d, inbox.Key{})
+		}
+		n, err := l.Purge(t.Context(), start.Add(time.Hour), func([]int64) ([]int64, error) { return nil, nil })
+		if err != nil || n != 4 || len(mustRead(t, l, 0, 10)) != 0 {
+			t.Errorf("%d were removed, %v; want all 4", n, err)
+		}
 	}},
 	{"positions never come back", func(t *testing.T, open Open) {
 		l := open(t)

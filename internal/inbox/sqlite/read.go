@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"math"
+	"slices"
 	"time"
 
 	"syncline"
@@ -117,19 +119,32 @@ func (l *Log) Sizes(ctx context.Context, env int64, positions []int64) (map[int6
 	return sizes, nil
 }
 
-// purgeStep is how many entries one transaction of Purge looks at.
-const purgeStep = 500
+// purgeStep and purgeBytes bound what one transaction of Purge removes: appends
+// wait behind it, and a large body is many pages to free.
+const (
+	purgeStep  = 500
+	purgeBytes = 4 << 20
+)
+
+// aged is an entry that is old enough to go.
+type aged struct {
+	position, receivedAt, size int64
+}
 
 // Purge removes old entries that are not needed any more.
 func (l *Log) Purge(ctx context.Context, before time.Time, keep func(positions []int64) ([]int64, error)) (int, error) {
 	removed := 0
-	after := int64(0)
+	after := aged{receivedAt: math.MinInt64}
 	for {
-		positions, err := l.older(ctx, before, after)
-		if err != nil || len(positions) == 0 {
+		old, err := l.older(ctx, before, after)
+		if err != nil || len(old) == 0 {
 			return removed, err
 		}
-		after = positions[len(positions)-1]
+		after = old[len(old)-1]
+		positions := make([]int64, len(old))
+		for i := range old {
+			positions[i] = old[i].position
+		}
 		needed, err := keep(positions)
 		if err != nil {
 			return removed, err
@@ -138,42 +153,55 @@ func (l *Log) Purge(ctx context.Context, before time.Time, keep func(positions [
 		for _, p := range needed {
 			kept[p] = true
 		}
-		gone := positions[:0:0]
-		for _, p := range positions {
-			if !kept[p] {
-				gone = append(gone, p)
+		gone := slices.DeleteFunc(old, func(a aged) bool { return kept[a.position] })
+		for len(gone) > 0 {
+			n, size := 0, int64(0)
+			for n < len(gone) && (n == 0 || size+gone[n].size <= purgeBytes) {
+				size += gone[n].size
+				n++
 			}
+			if err := l.remove(ctx, gone[:n]); err != nil {
+				return removed, err
+			}
+			removed += n
+			gone = gone[n:]
 		}
-		if len(gone) == 0 {
-			continue
-		}
-		if err := l.remove(ctx, gone); err != nil {
-			return removed, err
-		}
-		removed += len(gone)
 	}
 }
 
-func (l *Log) older(ctx context.Context, before time.Time, after int64) ([]int64, error) {
-	rows, err := l.readDB.QueryContext(ctx, `SELECT position FROM entries WHERE position > ? AND received_at < ? ORDER BY position LIMIT ?`,
-		after, before.UnixMicro(), purgeStep)
+// olderSQL walks entries_by_time, so that it meets old entries only, and not
+// their bodies: the length of one stands in the row's first page. Without the
+// hint SQLite would look at every entry, in the order of position.
+const olderSQL = `SELECT position, received_at, coalesce(length(body), 0) FROM entries INDEXED BY entries_by_time
+	WHERE (received_at, position) > (?, ?) AND received_at < ? ORDER BY received_at, position LIMIT ?`
+
+// older lists entries received before t, oldest first, beyond after.
+func (l *Log) older(ctx context.Context, t time.Time, after aged) ([]aged, error) {
+	rows, err := l.readDB.QueryContext(ctx, olderSQL, after.receivedAt, after.position, t.UnixMicro(), purgeStep)
 	if err != nil {
 		return nil, unavailable(l.path, err)
 	}
 	defer rows.Close()
-	var positions []int64
+	var old []aged
 	for rows.Next() {
-		var p int64
-		if err := rows.Scan(&p); err != nil {
+		var a aged
+		if err := rows.Scan(&a.position, &a.receivedAt, &a.size); err != nil {
 			return nil, unavailable(l.path, err)
 		}
-		positions = append(positions, p)
+		old = append(old, a)
 	}
-	return positions, rows.Err()
+	if err := rows.Err(); err != nil {
+		return nil, unavailable(l.path, err)
+	}
+	return old, nil
 }
 
 // remove deletes entries on the writer's goroutine, between two batches.
-func (l *Log) remove(ctx context.Context, positions []int64) error {
+func (l *Log) remove(ctx context.Context, gone []aged) error {
+	positions := make([]int64, len(gone))
+	for i := range gone {
+		positions[i] = gone[i].position
+	}
 	j := &job{d: &syncline.Delivery{}, remove: positions, done: make(chan struct{})}
 	if err := l.enqueue(ctx, j); err != nil {
 		return err

@@ -6,8 +6,8 @@
 //   __syncline.settle(...)     hands over the result of a host call or timer
 //
 // Only strings cross the boundary. The engine provides
-//   __sl_call(id, method, args)     queues a host call
-//   __sl_timer(id, milliseconds)    queues a timer
+//   __sl_call(id, method, args)     queues a host call; true: the run is over
+//   __sl_timer(id, milliseconds)    starts a timer; -1 ends it
 //   __sl_log(level, message, data)  adds a log line
 //   __sl_end(ok, text)              ends the call
 (() => {
@@ -30,7 +30,7 @@
     state.pending++;
     const id = ++lastID;
     const p = new Promise((resolve, reject) => waiting.set(id, [resolve, reject, state]));
-    __sl_call(id, method, stringify(args ?? {}));
+    if (__sl_call(id, method, stringify(args ?? {}))) state.open = false;
     return p;
   }
 
@@ -45,14 +45,9 @@
     if (!entry) return;
     waiting.delete(id);
     const [resolve, reject, state] = entry;
-    state.pending--;
+    settled(state, 'pending');
     if (kind === 'ok') resolve(text === '' ? undefined : parse(text));
-    else {
-      const e = hostError(parse(text));
-      if (state.draining) state.late ??= e;
-      reject(e);
-    }
-    if (state.pending === 0 && state.drained) state.drained();
+    else reject(hostError(parse(text)));
   }
 
   function hostError({ name, message, code, netCode }) {
@@ -77,8 +72,64 @@
     return undefined;
   }
 
+  // HostPromise is what host calls return to user code. It knows whether
+  // somebody looks at its outcome, since a failure that nobody sees must still
+  // fail the run.
+  class HostPromise extends Promise {
+    static get [Symbol.species]() { return Promise; }
+    #watch;
+    constructor(executor, watch) {
+      super(executor);
+      this.#watch = watch;
+    }
+    then(onFulfilled, onRejected) {
+      this.#watch.used = true;
+      this.#watch.onRejected ??= onRejected;
+      return super.then(onFulfilled, onRejected);
+    }
+  }
+
+  // tracked makes a HostPromise of a host call's promise.
+  function tracked(state, promise) {
+    const watch = { used: false, onRejected: undefined };
+    const site = new Error().stack;
+    state.watched++;
+    return new HostPromise((resolve, reject) => promise.then((v) => {
+      settled(state, 'watched');
+      resolve(v);
+    }, (e) => {
+      addSite(e, site);
+      state.failures.push({ watch, error: e, late: state.draining });
+      settled(state, 'watched');
+      reject(e);
+    }), watch);
+  }
+
+  // settled counts down what a call waits for before it ends.
+  function settled(state, count) {
+    state[count]--;
+    if (idle(state) && state.drained) state.drained();
+  }
+  const idle = (state) => state.pending === 0 && state.queued === 0 && state.watched === 0;
+
+  // addSite adds to an error of the host where user code made the call: the
+  // error was made when the answer came, in nobody's code.
+  function addSite(e, site) {
+    if (marks.has(e) && typeof e.stack === 'string') e.stack = e.stack.trimEnd() + '\n' + site;
+  }
+
+  // unseen is a failure that the function does not know of: nobody looked at
+  // it, or it came after the function had returned and no handler was given
+  // for it. (Between the two lies what cannot be seen: a helper that awaits
+  // the call and is not awaited itself, and fails before the function returns.)
+  function unseen(state) {
+    const isNative = (f) => typeof f !== 'function' || /\[native code\]\s*\}\s*$/.test(Function.prototype.toString.call(f));
+    return state.failures.find(({ watch, late }) => !watch.used || (late && isNative(watch.onRejected)));
+  }
+
   function describe(e) {
-    if (e === null || typeof e !== 'object') return { name: 'Error', message: `the function threw ${text(e)}` };
+    if (e === null) return { name: 'Error', message: 'the function threw null', null: true };
+    if (typeof e !== 'object') return { name: 'Error', message: `the function threw ${text(e)}` };
     const m = markOf(e) ?? {};
     let payload;
     if (e.name === 'ActionError') payload = e.payload;
@@ -164,6 +215,7 @@
   }
 
   async function http(state, config, method) {
+    if (!state.open) return ask(state, 'http');
     if (typeof config === 'string') config = { endpoint: config };
     if (config === null || typeof config !== 'object' || typeof config.endpoint !== 'string') {
       throw new TypeError('an HTTP request needs a config with an endpoint, for example { endpoint: "/issues" }');
@@ -211,9 +263,12 @@
 
   // ---- pagination ----
 
+  // at reads a path such as "data.items[0].id"; a name with dots in it
+  // ("@odata.nextLink") is one step when the value has it.
   const at = (value, path) => {
     if (!path) return value;
-    for (const part of path.split('.')) {
+    if (value !== null && typeof value === 'object' && path in value) return value[path];
+    for (const part of path.replace(/\[(\w+)\]/g, '.$1').split('.')) {
       if (value === null || value === undefined) return undefined;
       value = value[part];
     }
@@ -232,7 +287,17 @@
     return undefined;
   }
 
-  async function* paginate(state, defaults, config) {
+  async function* paginate(state, defaults, config, site) {
+    try {
+      yield* pages(state, defaults, config);
+    } catch (e) {
+      addSite(e, site);
+      throw e;
+    }
+  }
+
+  async function* pages(state, defaults, config) {
+    if (config === null || typeof config !== 'object') throw new TypeError('nango.paginate takes a config with an endpoint');
     const p = { ...(defaults ?? {}), ...(config.paginate ?? {}) };
     const kinds = { link: 1, cursor: 1, offset: 1 };
     if (!kinds[p.type]) {
@@ -310,27 +375,34 @@
     }
   }
 
+  // watched are the methods that wait for the host: their failures are counted.
+  const watched = new Set([
+    'get', 'post', 'put', 'patch', 'delete', 'proxy', 'batchSave', 'batchUpdate', 'batchDelete', 'setMergingStrategy', 'getRecordsByIds',
+    'getCheckpoint', 'saveCheckpoint', 'clearCheckpoint', 'getMetadata', 'setMetadata', 'updateMetadata', 'getConnection',
+    'trackDeletesStart', 'trackDeletesEnd',
+  ]);
+
   function makeNango(state, context) {
     // Calls that change state run one after another in the order in which
     // they were made, also when they are not awaited.
     let queue = Promise.resolve();
     const inOrder = (method, args) => {
-      const p = queue.then(() => ask(state, method, args));
+      const p = state.queued === 0 ? ask(state, method, args) : queue.then(() => ask(state, method, args));
       state.queued++;
-      const done = () => {
-        state.queued--;
-        if (state.pending === 0 && state.drained) state.drained();
-      };
+      const done = () => settled(state, 'queued');
       queue = p.then(done, done);
       return p;
     };
-    const batch = (method) => async (records, model) => {
-      if (!Array.isArray(records)) throw new TypeError(`nango.${method} takes an array of records, got ${text(records)?.slice(0, 100)}`);
-      if (typeof model !== 'string' || model === '') throw new TypeError(`nango.${method} takes the model's name as second argument`);
-      if (records.length === 0) return true;
+    const reject = (message) => Promise.reject(new TypeError(message));
+    const batch = (method) => (records, model) => {
+      if (!Array.isArray(records)) return reject(`nango.${method} takes an array of records, got ${text(records)?.slice(0, 100)}`);
+      if (typeof model !== 'string' || model === '') return reject(`nango.${method} takes the model's name as second argument`);
+      if (records.length === 0) return Promise.resolve(true);
       return inOrder(method, { model, records });
     };
     const verb = (method) => (config) => http(state, config, method);
+    const levels = ['debug', 'info', 'warn', 'error', 'off'];
+    let threshold = 0;
     const nango = {
       ActionError,
       connectionId: context.connectionId,
@@ -344,7 +416,7 @@
 
       get: verb('GET'), post: verb('POST'), put: verb('PUT'), patch: verb('PATCH'), delete: verb('DELETE'),
       proxy: (config) => http(state, config),
-      paginate: (config) => paginate(state, context.paginate, config),
+      paginate: (config) => paginate(state, context.paginate, config, new Error().stack),
 
       batchSave: batch('batchSave'),
       batchUpdate: batch('batchUpdate'),
@@ -368,26 +440,41 @@
       getMetadata: () => inOrder('getMetadata'),
       setMetadata: (metadata) => inOrder('setMetadata', { metadata }),
       updateMetadata: (metadata) => inOrder('updateMetadata', { metadata }),
-      getConnection: () => inOrder('getConnection'),
+      getConnection: async (key, id) => {
+        if ((key && key !== context.providerConfigKey) || (id && id !== context.connectionId)) {
+          throw new Error('nango.getConnection of another connection is not offered by this version of Syncline');
+        }
+        return inOrder('getConnection');
+      },
+      trackDeletesStart: (model) => inOrder('trackDeletesStart', { model }),
+      trackDeletesEnd: (model) => inOrder('trackDeletesEnd', { model }),
 
       log: async (...values) => {
         let level = 'info';
         const last = values[values.length - 1];
-        const levels = { debug: 'debug', info: 'info', warn: 'warn', error: 'error' };
         if (values.length > 1 && last && typeof last === 'object' && typeof last.level === 'string' && Object.keys(last).every((k) => k === 'level' || k === 'type')) {
           values.pop();
-          level = levels[last.level] ?? 'info';
-          if (last.level === 'off') return;
+          level = levels.includes(last.level) ? last.level : 'info';
         }
-        log(level, values);
+        if (level !== 'off' && levels.indexOf(level) >= threshold) log(level, values);
+      },
+      setLogger: ({ level } = {}) => {
+        if (!levels.includes(level)) throw new TypeError(`nango.setLogger takes a level: ${levels.join(', ')}`);
+        threshold = levels.indexOf(level);
       },
     };
     if (context.webhook) {
       const { type, headers, deliveryId, receivedAt } = context.webhook;
       nango.webhook = { type, headers, deliveryId, receivedAt: new Date(receivedAt) };
     }
+    const made = new Map();
     return new Proxy(nango, {
       get(target, name) {
+        if (watched.has(name)) {
+          let method = made.get(name);
+          if (!method) made.set(name, (method = (...args) => tracked(state, target[name](...args))));
+          return method;
+        }
         if (name in target || typeof name === 'symbol' || name === 'then' || name === 'toJSON') return target[name];
         return () => {
           throw new Error(`nango.${name} is not offered by this version of Syncline`);
@@ -399,16 +486,20 @@
   // ---- one call ----
 
   function run(entry, contextText, inputText) {
-    const state = { open: true, pending: 0, queued: 0, drained: undefined, draining: false, late: undefined };
+    const state = { open: true, pending: 0, queued: 0, watched: 0, drained: undefined, draining: false, failures: [] };
     const finish = async (ok, value) => {
       // Calls that were made and not awaited still count, and so do their failures.
       state.draining = true;
-      while (state.pending > 0 || state.queued > 0) {
+      while (!idle(state)) {
         await new Promise((resolve) => (state.drained = resolve));
         state.drained = undefined;
+        // Code that waited for the last result may go on to the next call.
+        for (let i = 0; i < 20 && idle(state); i++) await undefined;
       }
       state.open = false;
-      if (ok && state.late) __sl_end(false, stringify(describe(state.late)));
+      timers.clear();
+      const failure = ok ? unseen(state) : undefined;
+      if (failure) __sl_end(false, stringify(describe(failure.error)));
       else __sl_end(ok, value);
     };
     (async () => {
@@ -434,14 +525,28 @@
 
   globalThis.__syncline = { module, run, settle };
 
-  globalThis.setTimeout = (callback, ms, ...args) => {
-    if (typeof callback !== 'function') throw new TypeError('setTimeout takes a function');
+  const delay = (ms) => Math.min(Math.max(0, Number(ms) || 0), 86_400_000);
+  const timer = (name, callback, ms, repeat, args) => {
+    if (typeof callback !== 'function') throw new TypeError(`${name} takes a function`);
     const id = ++lastID;
-    timers.set(id, () => callback(...args));
-    __sl_timer(id, Math.max(0, Number(ms) || 0));
+    timers.set(id, () => {
+      if (repeat) {
+        timers.set(id, again);
+        __sl_timer(id, Math.max(1, delay(ms)));
+      }
+      callback(...args);
+    });
+    const again = timers.get(id);
+    __sl_timer(id, delay(ms));
     return id;
   };
-  globalThis.clearTimeout = (id) => { timers.delete(Number(id)); };
+  const clear = (id) => {
+    if (timers.delete(id)) __sl_timer(id, -1);
+  };
+  globalThis.setTimeout = (callback, ms, ...args) => timer('setTimeout', callback, ms, false, args);
+  globalThis.setInterval = (callback, ms, ...args) => timer('setInterval', callback, ms, true, args);
+  globalThis.setImmediate = (callback, ...args) => timer('setImmediate', callback, 0, false, args);
+  globalThis.clearTimeout = globalThis.clearInterval = globalThis.clearImmediate = clear;
   globalThis.queueMicrotask ??= (callback) => { Promise.resolve().then(callback); };
   const say = (level) => (...values) => log(level, values);
   globalThis.console = { log: say('info'), info: say('info'), debug: say('debug'), warn: say('warn'), error: say('error'), trace: say('debug') };

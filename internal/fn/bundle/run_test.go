@@ -1,0 +1,307 @@
+package bundle_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/rogpeppe/go-internal/txtar"
+
+	"syncline"
+	"syncline/internal/fn"
+	"syncline/internal/fn/bundle"
+	"syncline/internal/fn/quickjs"
+)
+
+var issues = parse(`
+-- index.ts --
+import './github/syncs/issues.js';
+import './github/syncs/labels.js';
+-- shared/map.ts --
+// The line and column of what is thrown here are looked for below.
+export interface Api { id: number; title?: string }
+
+export function toIssue(api: Api) {
+    if (api.title === undefined) {
+        throw new TypeError('no title in ' + api.id);
+    }
+    return { id: String(api.id), title: api.title };
+}
+-- github/syncs/issues.ts --
+import { createSync } from 'nango';
+import * as z from 'zod';
+import { toIssue, type Api } from '../../shared/map.js';
+
+const Issue = z.object({ id: z.string(), title: z.string().min(1) });
+const Input = z.object({ pages: z.array(z.array(z.object({ id: z.number(), title: z.string().optional() }))) });
+
+export default createSync({
+    description: 'Issues',
+    frequency: 'every hour',
+    models: { Issue },
+    webhookSubscriptions: ['*'],
+    exec: async (nango) => {
+        const checkpoint = await nango.getCheckpoint();
+        return checkpoint;
+    },
+    onWebhook: async (nango, payload) => {
+        const { pages } = Input.parse(payload);
+        for (const page of pages) {
+            await nango.batchSave(page.map((api: Api) => toIssue(api)), 'Issue');
+        }
+        return Issue.safeParse({ id: 1 }).error?.issues.map((issue) => issue.message);
+    },
+});
+-- github/syncs/labels.ts --
+import { createSync, ActionError } from 'syncline';
+import { z } from 'zod';
+
+export default createSync({
+    frequency: 'every hour',
+    models: { Label: z.object({ id: z.string() }) },
+    exec: async () => {
+        throw new ActionError({ message: 'no labels', code: 7 });
+    },
+});
+`)
+
+// host keeps the host calls that a function makes.
+type host struct{ calls []string }
+
+func (h *host) Call(_ context.Context, method string, args json.RawMessage) (json.RawMessage, error) {
+	h.calls = append(h.calls, method+" "+string(args))
+	if method == fn.MethodGetCheckpoint {
+		return json.RawMessage(`{"since":"2026-01-01"}`), nil
+	}
+	return json.RawMessage(`true`), nil
+}
+
+func (*host) Log(syncline.LogLine) {}
+
+func TestBundlesRun(t *testing.T) {
+	t.Parallel()
+	p := build(t, project(t, issues))
+	engine := quickjs.New(quickjs.Options{})
+	defer engine.Close()
+	for _, c := range []struct {
+		name, function string
+		entry          fn.Entry
+		input          string
+		want           string   // what is returned
+		calls          []string // of the host
+		wrong          *fn.ScriptError
+	}{
+		{
+			name: "exec asks the host", function: "issues", entry: fn.EntryExec,
+			want: `{"since":"2026-01-01"}`, calls: []string{`getCheckpoint {}`},
+		},
+		{
+			name: "onWebhook reads its payload with zod, whose messages are English", function: "issues", entry: fn.EntryOnWebhook,
+			input: `{"pages":[[{"id":1,"title":"One"}],[{"id":2,"title":"Two"}]]}`,
+			want:  `["Invalid input: expected string, received number","Invalid input: expected string, received undefined"]`,
+			calls: []string{
+				`batchSave {"model":"Issue","records":[{"id":"1","title":"One"}]}`,
+				`batchSave {"model":"Issue","records":[{"id":"2","title":"Two"}]}`,
+			},
+		},
+		{
+			name: "an error names the user's files and lines", function: "issues", entry: fn.EntryOnWebhook, input: `{"pages":[[{"id":1}]]}`,
+			wrong: &fn.ScriptError{
+				Name: "TypeError", Message: "no title in 1",
+				Stack: "at toIssue (shared/map.ts:6:19)\nat <anonymous> (github/syncs/issues.ts:20:58)\nat onWebhook (github/syncs/issues.ts:20:40)",
+			},
+		},
+		{
+			name: "the module is also called syncline", function: "labels", entry: fn.EntryExec,
+			wrong: &fn.ScriptError{
+				Name: "ActionError", Message: "no labels", Payload: json.RawMessage(`{"message":"no labels","code":7}`),
+				Stack: "at exec (github/syncs/labels.ts:8:19)",
+			},
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			f := function(t, p, c.function)
+			h := &host{}
+			out, err := engine.Run(t.Context(), fn.Call{
+				Entry: c.entry, BundleHash: f.Hash, Bundle: func(context.Context) ([]byte, error) { return f.Source, nil },
+				Input: json.RawMessage(c.input), Limits: fn.Limits{Wall: time.Minute},
+			}, h)
+			if c.wrong != nil {
+				wrong, ok := errors.AsType[*fn.ScriptError](err)
+				if !ok {
+					t.Fatalf("the error is %v", err)
+				}
+				if d := cmp.Diff(c.wrong, wrong); d != "" {
+					t.Errorf("the error differs (-want +got):\n%s", d)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if string(out) != c.want {
+				t.Errorf("it returned %s, want %s", out, c.want)
+			}
+			if d := cmp.Diff(c.calls, h.calls); d != "" {
+				t.Errorf("the host calls differ (-want +got):\n%s", d)
+			}
+		})
+	}
+}
+
+func TestABundleIsTheSameWhereverItIsMade(t *testing.T) {
+	t.Parallel()
+	slow(t)
+	modules := nodeModules(t)
+	linked := project(t, issues)
+	deep := filepath.Join(t.TempDir(), "some", "where", "else")
+	for _, f := range issues.Files {
+		write(t, deep, f.Name, f.Data)
+	}
+	copyTree(t, modules, filepath.Join(deep, "node_modules"))
+	above := t.TempDir()
+	copyTree(t, modules, filepath.Join(above, "node_modules"))
+	for _, f := range issues.Files {
+		write(t, above, "apps/sync/"+f.Name, f.Data)
+	}
+	first := build(t, linked)
+	for _, dir := range []string{linked, deep, filepath.Join(above, "apps", "sync")} {
+		again := build(t, dir)
+		for i, f := range again.Functions {
+			if d := cmp.Diff(string(first.Functions[i].Source), string(f.Source)); d != "" {
+				t.Fatalf("%s is not the same in %s (-first +now):\n%s", f.Manifest.Name, dir, d)
+			}
+			if f.Hash != first.Functions[i].Hash {
+				t.Errorf("the hash of %s is not the same in %s", f.Manifest.Name, dir)
+			}
+			for _, path := range []string{dir, packages, filepath.Base(packages), os.TempDir()} {
+				if bytes.Contains(f.Source, []byte(path)) {
+					t.Errorf("%s has the path %s in it", f.Manifest.Name, path)
+				}
+			}
+		}
+	}
+}
+
+func TestAPackageHasTheSameNameWhereverItIsInstalled(t *testing.T) {
+	t.Parallel()
+	files := parse(`
+-- index.ts --
+import './github/actions/pad.js';
+-- github/actions/pad.ts --
+import { createAction } from 'nango';
+import left from 'left';
+export default createAction({ exec: async () => left('a') });
+`)
+	module := []byte("module.exports = (text) => ' ' + text;\n")
+	root, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{"inside", "linked"} {
+		for _, f := range files.Files {
+			write(t, filepath.Join(root, dir), f.Name, f.Data)
+		}
+	}
+	write(t, root, "inside/node_modules/left/index.js", module)
+	write(t, root, "store/left-1.0.0/node_modules/left/index.js", module)
+	write(t, root, "linked/node_modules/other/index.js", nil)
+	if err := os.Symlink("../../store/left-1.0.0/node_modules/left", filepath.Join(root, "linked", "node_modules", "left")); err != nil {
+		t.Fatal(err)
+	}
+	inside := string(build(t, filepath.Join(root, "inside")).Functions[0].Source)
+	linked := string(build(t, filepath.Join(root, "linked")).Functions[0].Source)
+	if d := cmp.Diff(inside, linked); d != "" {
+		t.Errorf("the bundles differ (-inside +linked):\n%s", d)
+	}
+	if want := `"node_modules/left/index.js"(exports, module) {`; !strings.Contains(linked, want) {
+		t.Errorf("%s is not in the bundle:\n%s", want, linked)
+	}
+}
+
+func TestABundleDoesNotDependOnTheOtherFunctions(t *testing.T) {
+	t.Parallel()
+	slow(t)
+	all := build(t, project(t, issues))
+	only := &txtar.Archive{Files: append([]txtar.File{{Name: "index.ts", Data: []byte("import './github/syncs/labels.js';\n")}}, issues.Files[1:]...)}
+	one := build(t, project(t, only))
+	if function(t, all, "labels").Hash != function(t, one, "labels").Hash {
+		t.Error("the bundle is another one when there are other functions")
+	}
+}
+
+func TestWhatIsDeployedHoldsOnlyWhatItUses(t *testing.T) {
+	t.Parallel()
+	slow(t)
+	for _, c := range []struct {
+		name, exec string
+		used       bool
+	}{
+		{"a sync that parses does not hold toJSONSchema", `async () => Issue.parse({ id: '1' })`, false},
+		{"a sync that makes JSON Schemas holds toJSONSchema", `async () => z.toJSONSchema(Issue)`, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			p := build(t, project(t, parse(`
+-- index.ts --
+import './github/syncs/issues.js';
+-- github/syncs/issues.ts --
+import { createSync } from 'nango';
+import * as z from 'zod';
+const Issue = z.object({ id: z.string() });
+export default createSync({ frequency: 'every hour', models: { Issue }, exec: `+c.exec+` });
+`)))
+			source := string(p.Functions[0].Source)
+			for _, part := range []string{"function toJSONSchema(", "allProcessors = {"} {
+				if strings.Contains(source, part) != c.used {
+					t.Errorf("%q in the bundle: %t, want %t", part, !c.used, c.used)
+				}
+			}
+			for _, part := range []string{"locales/de.js", "node_modules/zod/v3", "sourcesContent\":["} {
+				if strings.Contains(source, part) {
+					t.Errorf("%q is in the bundle", part)
+				}
+			}
+			const most = 256 << 10
+			if len(source) > most {
+				t.Errorf("the bundle has %d bytes, more than %d", len(source), most)
+			}
+		})
+	}
+}
+
+func TestBuildStopsWhenItsContextEnds(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := bundle.Build(ctx, bundle.Options{Dir: project(t, issues)}); !errors.Is(err, context.Canceled) {
+		t.Errorf("the error is %v", err)
+	}
+}
+
+func TestAFolderThatIsNotThereIsNamed(t *testing.T) {
+	t.Parallel()
+	_, err := bundle.Build(t.Context(), bundle.Options{Dir: filepath.Join(t.TempDir(), "gone")})
+	if syncline.CodeOf(err) != syncline.CodeInvalid || !strings.Contains(err.Error(), "gone") {
+		t.Errorf("the error is %v", err)
+	}
+}
+
+func function(t *testing.T, p *bundle.Project, name string) *bundle.Function {
+	t.Helper()
+	for i := range p.Functions {
+		if p.Functions[i].Manifest.Name == name {
+			return &p.Functions[i]
+		}
+	}
+	t.Fatalf("there is no function %s", name)
+	return nil
+}
