@@ -10,9 +10,13 @@ import (
 
 	"syncline/internal/store"
 	"syncline/internal/store/mem"
+	"syncline/internal/store/postgres"
+	"syncline/internal/store/postgres/pgtest"
 	"syncline/internal/store/sqlite"
 	"syncline/sim"
 )
+
+func TestMain(m *testing.M) { pgtest.Main(m) }
 
 func openStore(t *testing.T) store.Store {
 	t.Helper()
@@ -97,6 +101,23 @@ func TestTheSameHoldsOnSQLite(t *testing.T) {
 		steps = 100
 	}
 	tell(t, openStore, 1, steps)
+}
+
+func TestTheSameHoldsOnPostgres(t *testing.T) {
+	t.Parallel()
+	steps := 400
+	if testing.Short() {
+		steps = 60
+	}
+	tell(t, func(t *testing.T) store.Store {
+		t.Helper()
+		s, err := postgres.Open(t.Context(), pgtest.Empty(t), postgres.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { s.Close() })
+		return s
+	}, 1, steps)
 }
 
 // blind is a store whose position is always ahead: watermarks made of it guard

@@ -55,6 +55,7 @@ type handler struct {
 	Config
 	inFlight atomic.Int64 // bytes of bodies that are held now
 	answers  *prometheus.CounterVec
+	refused  *prometheus.CounterVec
 	duration prometheus.Histogram
 }
 
@@ -76,12 +77,15 @@ func Handler(c Config) http.Handler {
 		answers: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "syncline_webhooks_total", Help: "Webhook requests by what was answered: received, duplicate, or the error's code.",
 		}, []string{"answer"}),
+		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "syncline_webhooks_refused_total", Help: "Webhook requests that did not verify, by the check that failed.",
+		}, []string{"reason"}),
 		duration: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "syncline_webhook_seconds", Help: "Time from a webhook request to its answer.", Buckets: prometheus.ExponentialBuckets(0.0005, 2, 14),
 		}),
 	}
 	if c.Metrics != nil {
-		c.Metrics.MustRegister(h.answers, h.duration)
+		c.Metrics.MustRegister(h.answers, h.refused, h.duration)
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/", h.unknown)
@@ -97,6 +101,9 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.duration.Observe(time.Since(began).Seconds())
 	if err != nil {
 		h.answers.WithLabelValues(string(syncline.CodeOf(err))).Inc()
+		if reason := provider.RefusalOf(err); reason != "" {
+			h.refused.WithLabelValues(string(reason)).Inc()
+		}
 		h.refuse(w, r, err)
 		return
 	}

@@ -47,7 +47,7 @@ type world struct {
 	handler   http.Handler
 }
 
-func newWorld(t *testing.T, change func(c *ingest.Config)) *world {
+func newWorld(t testing.TB, change func(c *ingest.Config)) *world {
 	t.Helper()
 	w := &world{clock: clock.NewFake(start), registry: prometheus.NewRegistry()}
 	var err error
@@ -76,14 +76,14 @@ func newWorld(t *testing.T, change func(c *ingest.Config)) *world {
 	return w
 }
 
-func (w *world) update(t *testing.T, fn func(tx store.Tx) error) {
+func (w *world) update(t testing.TB, fn func(tx store.Tx) error) {
 	t.Helper()
 	if err := w.store.Update(t.Context(), store.Durable, fn); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func (w *world) seal(t *testing.T, secrets ...string) syncline.Sealed {
+func (w *world) seal(t testing.TB, secrets ...string) syncline.Sealed {
 	t.Helper()
 	if len(secrets) == 0 {
 		return syncline.Sealed{}
@@ -99,7 +99,7 @@ func (w *world) seal(t *testing.T, secrets ...string) syncline.Sealed {
 	return sealed
 }
 
-func (w *world) integration(t *testing.T, key, name, overrides string, secrets ...string) syncline.Integration {
+func (w *world) integration(t testing.TB, key, name, overrides string, secrets ...string) syncline.Integration {
 	t.Helper()
 	i := syncline.Integration{EnvironmentID: w.env.ID, UniqueKey: key, Provider: name, WebhookSecrets: w.seal(t, secrets...)}
 	if overrides != "" {
@@ -357,6 +357,11 @@ func TestBadInput(t *testing.T) {
 	}
 	if n := w.counted(t, "unauthorized"); n != 5 {
 		t.Errorf("%v refused signatures were counted; want 5", n)
+	}
+	for reason, want := range map[string]float64{"missing": 1, "mismatch": 2, "no_secret": 1, "unverifiable": 1} {
+		if n := w.counted(t, reason); n != want {
+			t.Errorf("%v were counted as %s; want %v", n, reason, want)
+		}
 	}
 }
 

@@ -41,6 +41,16 @@ func TestTheBuiltinCatalogue(t *testing.T) {
 	}
 }
 
+func TestGitHubsWebhooksAreTheSameHoweverItIsAuthorized(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"github-app", "github-pat"} {
+		p, _ := provider.Builtin().Provider(name)
+		if diff := cmp.Diff(github(t), p.Webhook); diff != "" {
+			t.Errorf("github and %s (-github +%s):\n%s", name, name, diff)
+		}
+	}
+}
+
 // good is a provider to spoil.
 const good = `display_name: X
 auth_mode: API_KEY

@@ -7,6 +7,7 @@ import (
 	"crypto/subtle"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"hash"
 	"strconv"
 	"strings"
@@ -18,11 +19,12 @@ import (
 // Verify checks the signature of a delivery over its raw bytes with each of
 // the secrets, in constant time. It fails closed: without a section, without a
 // secret, without a signature the delivery is refused. The error has code
-// unauthorized and says which check failed, never what would have passed.
+// unauthorized and says which check failed ([RefusalOf] in a word), never what
+// would have passed.
 func (w *Webhook) Verify(d *syncline.Delivery, secrets []string, now time.Time) error {
 	if w == nil || len(w.Signatures) == 0 {
-		return refuse("the webhooks of this provider cannot be verified").
-			WithHint("describe how they are signed in the integration's config.webhook.verify")
+		return refuse(RefusedUnverifiable, "the webhooks of this provider cannot be verified").
+			hint("describe how they are signed in the integration's config.webhook.verify")
 	}
 	for i := range w.Signatures {
 		if v := &w.Signatures[i]; v.applies(d) {
@@ -37,8 +39,47 @@ func (v *Signature) applies(d *syncline.Delivery) bool {
 	return v.Scheme == SchemeNone || len(headerValues(d, v.Header)) > 0
 }
 
-func refuse(format string, args ...any) *syncline.Error {
-	return syncline.Errorf(syncline.CodeUnauthorized, format, args...)
+// Refusal is which check a delivery failed: a word for counters, which tells
+// nothing of secrets or signatures.
+type Refusal string
+
+// The refusals.
+const (
+	RefusedUnverifiable Refusal = "unverifiable" // nothing says how the delivery would be signed
+	RefusedNoSecret     Refusal = "no_secret"    // the integration has no webhook secret
+	RefusedMissing      Refusal = "missing"      // there is no signature
+	RefusedMalformed    Refusal = "malformed"    // there is something that cannot be a signature
+	RefusedStale        Refusal = "stale"        // signed too long ago, or in the future
+	RefusedMismatch     Refusal = "mismatch"     // a signature of something else, or by another secret
+)
+
+// refused is the error of a delivery that does not verify.
+type refused struct {
+	refusal Refusal
+	err     *syncline.Error
+}
+
+func (r *refused) Error() string { return r.err.Error() }
+
+// Unwrap returns the error with its code.
+func (r *refused) Unwrap() error { return r.err }
+
+func (r *refused) hint(format string, args ...any) *refused {
+	return &refused{r.refusal, r.err.WithHint(format, args...)}
+}
+
+func refuse(why Refusal, format string, args ...any) *refused {
+	return &refused{why, syncline.Errorf(syncline.CodeUnauthorized, format, args...)}
+}
+
+// RefusalOf is which check failed, of an error of [Webhook.Verify]; "" of any
+// other error.
+func RefusalOf(err error) Refusal {
+	var r *refused
+	if errors.As(err, &r) {
+		return r.refusal
+	}
+	return ""
 }
 
 func (v *Signature) check(d *syncline.Delivery, secrets []string, now time.Time) error {
@@ -48,17 +89,17 @@ func (v *Signature) check(d *syncline.Delivery, secrets []string, now time.Time)
 	given := headerValues(d, v.Header)
 	switch {
 	case len(given) == 0:
-		return refuse("the signature is missing: there is no header %s", v.Header).
-			WithHint("set the webhook's secret at the provider; unsigned deliveries are refused")
+		return refuse(RefusedMissing, "the signature is missing: there is no header %s", v.Header).
+			hint("set the webhook's secret at the provider; unsigned deliveries are refused")
 	case len(given) > 1:
-		return refuse("there are %d headers %s; there may be one", len(given), v.Header)
+		return refuse(RefusedMalformed, "there are %d headers %s; there may be one", len(given), v.Header)
 	case len(secrets) == 0:
-		return refuse("no webhook secret is set for this integration").
-			WithHint("set config.webhook.secrets of the integration to the secret that the provider signs with")
+		return refuse(RefusedNoSecret, "no webhook secret is set for this integration").
+			hint("set config.webhook.secrets of the integration to the secret that the provider signs with")
 	}
 	value, ok := strings.CutPrefix(given[0], v.Prefix)
 	if !ok {
-		return refuse("the signature in %s does not begin with %q", v.Header, v.Prefix)
+		return refuse(RefusedMalformed, "the signature in %s does not begin with %q", v.Header, v.Prefix)
 	}
 	if err := v.fresh(d, now); err != nil {
 		return err
@@ -67,7 +108,7 @@ func (v *Signature) check(d *syncline.Delivery, secrets []string, now time.Time)
 	if v.Scheme != SchemeToken {
 		var err error
 		if signature, err = v.decode(value); err != nil {
-			return refuse("the signature in %s is not %s", v.Header, v.Encoding)
+			return refuse(RefusedMalformed, "the signature in %s is not %s", v.Header, v.Encoding)
 		}
 	}
 	content := v.content(d)
@@ -84,8 +125,8 @@ func (v *Signature) check(d *syncline.Delivery, secrets []string, now time.Time)
 		match |= equal(signature, v.sum(content, s))
 	}
 	if match != 1 {
-		return refuse("the signature in %s does not match", v.Header).
-			WithHint("is the secret at the provider the one of this integration, and does nothing change the body on the way?")
+		return refuse(RefusedMismatch, "the signature in %s does not match", v.Header).
+			hint("is the secret at the provider the one of this integration, and does nothing change the body on the way?")
 	}
 	return nil
 }
@@ -146,15 +187,15 @@ func (v *Signature) fresh(d *syncline.Delivery, now time.Time) error {
 	}
 	given := headerValues(d, v.Timestamp)
 	if len(given) != 1 {
-		return refuse("there are %d headers %s with the signing time; there must be one", len(given), v.Timestamp)
+		return refuse(RefusedMalformed, "there are %d headers %s with the signing time; there must be one", len(given), v.Timestamp)
 	}
 	seconds, err := strconv.ParseInt(given[0], 10, 64)
 	if err != nil || seconds < 0 || seconds > 1<<40 {
-		return refuse("the signing time in %s is not a number of seconds", v.Timestamp)
+		return refuse(RefusedMalformed, "the signing time in %s is not a number of seconds", v.Timestamp)
 	}
 	if age := now.Sub(time.Unix(seconds, 0)); age > time.Duration(v.Tolerance) || age < -time.Duration(v.Tolerance) {
-		return refuse("the delivery was signed too long ago, or in the future: the tolerance is %s", time.Duration(v.Tolerance)).
-			WithHint("check this machine's clock")
+		return refuse(RefusedStale, "the delivery was signed too long ago, or in the future: the tolerance is %s", time.Duration(v.Tolerance)).
+			hint("check this machine's clock")
 	}
 	return nil
 }

@@ -23,6 +23,15 @@ type vector struct {
 	Signature string            `json:"expected_signature"`
 	Valid     bool              `json:"valid"`
 	Now       int64             `json:"now_unix"`
+	// Expect is what reading the delivery must give, where the vector says so.
+	Expect json.RawMessage `json:"expect"`
+}
+
+// expectation is that of a vector of the catalogue's providers.
+type expectation struct {
+	Type       string      `json:"event_type"`
+	DeliveryID string      `json:"delivery_id"`
+	Account    json.Number `json:"account"`
 }
 
 // vectorsFile holds the vectors; it is kept outside of the repository.
@@ -90,6 +99,24 @@ func TestVectorsOfTheCataloguesProviders(t *testing.T) {
 			if err != nil || len(headers) != 1 || !strings.HasSuffix(headers[0].Value, v.Signature) {
 				t.Errorf("Sign = %v, %v; want %s", headers, err, v.Signature)
 			}
+			if v.Expect == nil {
+				return
+			}
+			var want expectation
+			if err := json.Unmarshal(v.Expect, &want); err != nil {
+				t.Fatal(err)
+			}
+			r, err := p.Webhook.Read(v.delivery())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r.Type != want.Type || want.DeliveryID != "" && r.DeliveryID != want.DeliveryID {
+				t.Errorf("read as %s, %s; want %+v", r.Type, r.DeliveryID, want)
+			}
+			if account := want.Account.String(); account != "" &&
+				!slices.ContainsFunc(r.Matches, func(m provider.MatchValue) bool { return m.Value == account }) {
+				t.Errorf("matches by %+v; want the account %s among them", r.Matches, account)
+			}
 		})
 	}
 	if checked < 3 {
@@ -118,37 +145,38 @@ func TestGitHubDeliveries(t *testing.T) {
 		change  func(d *syncline.Delivery)
 		secrets []string
 		reason  string // "" is verified
+		refusal provider.Refusal
 	}{
 		{name: "the published example is verified"},
 		{name: "one of several secrets is enough", secrets: []string{"old", published, "new"}},
 		{name: "upper-case hex is verified", change: func(d *syncline.Delivery) {
 			d.Headers[0].Value = "sha256=" + strings.ToUpper(strings.TrimPrefix(d.Headers[0].Value, "sha256="))
 		}},
-		{name: "a flipped byte of the body is refused", change: func(d *syncline.Delivery) { d.Body[3] ^= 1 }, reason: "does not match"},
+		{name: "a flipped byte of the body is refused", change: func(d *syncline.Delivery) { d.Body[3] ^= 1 }, reason: "does not match", refusal: provider.RefusedMismatch},
 		{name: "a flipped digit of the signature is refused", change: func(d *syncline.Delivery) {
 			d.Headers[0].Value = strings.Replace(d.Headers[0].Value, "757107", "757106", 1)
-		}, reason: "does not match"},
-		{name: "one byte more is refused", change: func(d *syncline.Delivery) { d.Body = append(d.Body, '\n') }, reason: "does not match"},
-		{name: "no signature is refused", change: func(d *syncline.Delivery) { d.Headers = nil }, reason: "missing"},
-		{name: "an empty signature is refused", change: header(""), reason: "does not begin"},
-		{name: "the prefix alone is refused", change: header("sha256="), reason: "does not match"},
-		{name: "another secret is refused", secrets: []string{"It's a secret to everybody"}, reason: "does not match"},
+		}, reason: "does not match", refusal: provider.RefusedMismatch},
+		{name: "one byte more is refused", change: func(d *syncline.Delivery) { d.Body = append(d.Body, '\n') }, reason: "does not match", refusal: provider.RefusedMismatch},
+		{name: "no signature is refused", change: func(d *syncline.Delivery) { d.Headers = nil }, reason: "missing", refusal: provider.RefusedMissing},
+		{name: "an empty signature is refused", change: header(""), reason: "does not begin", refusal: provider.RefusedMalformed},
+		{name: "the prefix alone is refused", change: header("sha256="), reason: "does not match", refusal: provider.RefusedMismatch},
+		{name: "another secret is refused", secrets: []string{"It's a secret to everybody"}, reason: "does not match", refusal: provider.RefusedMismatch},
 		{name: "another prefix is refused", change: func(d *syncline.Delivery) {
 			d.Headers[0].Value = strings.Replace(d.Headers[0].Value, "sha256=", "sha1=", 1)
-		}, reason: "does not begin"},
+		}, reason: "does not begin", refusal: provider.RefusedMalformed},
 		{name: "no prefix is refused", change: func(d *syncline.Delivery) {
 			d.Headers[0].Value = strings.TrimPrefix(d.Headers[0].Value, "sha256=")
-		}, reason: "does not begin"},
-		{name: "a truncated signature is refused", change: func(d *syncline.Delivery) { d.Headers[0].Value = d.Headers[0].Value[:39] }, reason: "does not match"},
-		{name: "half a byte is refused", change: func(d *syncline.Delivery) { d.Headers[0].Value = d.Headers[0].Value[:70] }, reason: "is not hex"},
-		{name: "what is not hex is refused", change: header("sha256=" + strings.Repeat("zz", 32)), reason: "is not hex"},
-		{name: "an empty body is refused", change: func(d *syncline.Delivery) { d.Body = nil }, reason: "does not match"},
-		{name: "no secret is refused", secrets: []string{}, reason: "no webhook secret is set"},
-		{name: "an empty secret is refused", secrets: []string{""}, reason: "does not match"},
-		{name: "two signatures are refused", change: func(d *syncline.Delivery) { d.Headers = append(d.Headers, d.Headers[0]) }, reason: "there may be one"},
+		}, reason: "does not begin", refusal: provider.RefusedMalformed},
+		{name: "a truncated signature is refused", change: func(d *syncline.Delivery) { d.Headers[0].Value = d.Headers[0].Value[:39] }, reason: "does not match", refusal: provider.RefusedMismatch},
+		{name: "half a byte is refused", change: func(d *syncline.Delivery) { d.Headers[0].Value = d.Headers[0].Value[:70] }, reason: "is not hex", refusal: provider.RefusedMalformed},
+		{name: "what is not hex is refused", change: header("sha256=" + strings.Repeat("zz", 32)), reason: "is not hex", refusal: provider.RefusedMalformed},
+		{name: "an empty body is refused", change: func(d *syncline.Delivery) { d.Body = nil }, reason: "does not match", refusal: provider.RefusedMismatch},
+		{name: "no secret is refused", secrets: []string{}, reason: "no webhook secret is set", refusal: provider.RefusedNoSecret},
+		{name: "an empty secret is refused", secrets: []string{""}, reason: "does not match", refusal: provider.RefusedMismatch},
+		{name: "two signatures are refused", change: func(d *syncline.Delivery) { d.Headers = append(d.Headers, d.Headers[0]) }, reason: "there may be one", refusal: provider.RefusedMalformed},
 		{name: "the older SHA-1 signature is not enough", change: func(d *syncline.Delivery) {
 			d.Headers = []syncline.Header{{Name: "X-Hub-Signature", Value: "sha1=abc"}}
-		}, reason: "missing"},
+		}, reason: "missing", refusal: provider.RefusedMissing},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
@@ -168,6 +196,9 @@ func TestGitHubDeliveries(t *testing.T) {
 			}
 			if syncline.CodeOf(err) != syncline.CodeUnauthorized || !strings.Contains(err.Error(), tc.reason) {
 				t.Fatalf("error = %v; want unauthorized, %q", err, tc.reason)
+			}
+			if got := provider.RefusalOf(err); got != tc.refusal {
+				t.Errorf("counted as %s; want %s", got, tc.refusal)
 			}
 			for _, s := range tc.secrets {
 				if s != "" && strings.Contains(err.Error(), s) {

@@ -177,7 +177,7 @@ func TestWhatIsRememberedIsBounded(t *testing.T) {
 // changed comes after what it had matched before.)
 func TestParkingUnderRandomChanges(t *testing.T) {
 	t.Parallel()
-	rounds := 60
+	rounds := 30
 	if testing.Short() {
 		rounds = 10
 	}

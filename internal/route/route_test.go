@@ -452,19 +452,28 @@ func TestRunRoutesAtOnceWhatIsAppended(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	go func() { done <- w.router.Run(ctx) }()
+	wait := func() {
+		t.Helper()
+		select {
+		case <-woken:
+		case <-time.After(30 * time.Second): // never, unless it is broken
+			cancel()
+			t.Fatalf("nobody was woken; the router ended with %v", <-done)
+		}
+	}
 	for range 3 {
 		p := w.receive(w.delivery("o/r"))
-		<-woken // the clock stands still: nothing but the append can be the reason
+		wait() // the clock stands still: nothing but the append can be the reason
 		w.wantStatus(p, syncline.DeliveryRouted, "")
 	}
 	p := w.receive(w.delivery("o/later"))
 	q := w.receive(w.delivery("o/r"))
-	<-woken
+	wait()
 	w.wantStatus(p, syncline.DeliveryParked, "")
 	w.wantStatus(q, syncline.DeliveryRouted, "")
 	w.connect("customer-2", "o/later")
 	w.changed()
-	<-woken
+	wait()
 	w.wantStatus(p, syncline.DeliveryRouted, "")
 	cancel()
 	if err := <-done; err != nil && !errors.Is(err, context.Canceled) {

@@ -1,0 +1,129 @@
+package postgres
+
+import (
+	"time"
+
+	"syncline"
+)
+
+const functionColumns = `f.id, f.environment_id, f.integration_id, f.type, f.name, f.enabled, f.created_at,
+	v.id, v.function_id, v.number, v.manifest, v.bundle_hash, v.deployed_at
+	FROM functions AS f JOIN function_versions AS v ON v.id = f.active_version_id`
+
+func scanFunction(r *row) syncline.Function {
+	return syncline.Function{
+		ID: r.int64(), EnvironmentID: r.int64(), IntegrationID: r.int64(), Type: syncline.FunctionType(r.text()), Name: r.text(),
+		Enabled: r.bool(), CreatedAt: r.time(), Active: scanVersion(r),
+	}
+}
+
+func scanVersion(r *row) syncline.FunctionVersion {
+	v := syncline.FunctionVersion{ID: r.int64(), FunctionID: r.int64(), Number: r.int64()}
+	r.json(&v.Manifest)
+	v.BundleHash, v.DeployedAt = r.text(), r.time()
+	return v
+}
+
+func (r *reader) Functions(env, integrationID int64) ([]syncline.Function, error) {
+	if integrationID == 0 {
+		return all(r, `SELECT `+functionColumns+` WHERE f.environment_id = $1 AND f.deleted_at IS NULL
+			ORDER BY f.integration_id, f.type, f.name`, scanFunction, env)
+	}
+	return all(r, `SELECT `+functionColumns+` WHERE f.environment_id = $1 AND f.integration_id = $2 AND f.deleted_at IS NULL
+		ORDER BY f.type, f.name`, scanFunction, env, integrationID)
+}
+
+func (r *reader) Function(env, id int64) (syncline.Function, error) {
+	return one(r, missing{"function", id}, `SELECT `+functionColumns+`
+		WHERE f.id = $1 AND f.environment_id = $2 AND f.deleted_at IS NULL`, scanFunction, id, env)
+}
+
+func (r *reader) FunctionByName(env, integrationID int64, ft syncline.FunctionType, name string) (syncline.Function, error) {
+	return one(r, missing{string(ft), name}, `SELECT `+functionColumns+`
+		WHERE f.environment_id = $1 AND f.integration_id = $2 AND f.type = $3 AND f.name = $4 AND f.deleted_at IS NULL`,
+		scanFunction, env, integrationID, string(ft), name)
+}
+
+func (r *reader) FunctionVersion(env, id int64) (syncline.FunctionVersion, error) {
+	return one(r, missing{"function version", id}, `SELECT id, function_id, number, manifest, bundle_hash, deployed_at
+		FROM function_versions WHERE id = $1 AND environment_id = $2`, scanVersion, id, env)
+}
+
+func (r *reader) Bundle(env int64, hash string) ([]byte, error) {
+	return one(r, missing{"bundle", hash}, `SELECT source FROM bundles WHERE environment_id = $1 AND hash = $2`, (*row).bytes, env, hash)
+}
+
+// holdFunction fails with not_found unless the function is live, and keeps it so
+// until the transaction ends.
+func (t *tx) holdFunction(env, id int64) error {
+	_, err := one(&t.reader, missing{"function", id}, `SELECT id FROM functions
+		WHERE id = $1 AND environment_id = $2 AND deleted_at IS NULL FOR SHARE`, (*row).int64, id, env)
+	return err
+}
+
+func (t *tx) PutBundle(env int64, hash string, source []byte) error {
+	if err := t.holdEnvironment(env, "bundle", hash); err != nil {
+		return err
+	}
+	_, err := t.exec(`INSERT INTO bundles (environment_id, hash, source, created_at) VALUES ($1, $2, $3, $4)
+		ON CONFLICT (environment_id, hash) DO NOTHING`, env, hash, source, t.clock.Now())
+	return err
+}
+
+func (t *tx) DeployFunction(f *syncline.Function, v *syncline.FunctionVersion) error {
+	if err := t.holdIntegration(f.EnvironmentID, f.IntegrationID); err != nil {
+		return err
+	}
+	t.stamp(&v.DeployedAt)
+	// A new or revived function is enabled; one that is deployed keeps its switch.
+	// Its row is locked from here on: of two that deploy it, one waits.
+	type known struct {
+		id        int64
+		enabled   bool
+		createdAt time.Time
+	}
+	k, err := one(&t.reader, missing{string(f.Type), f.Name}, `INSERT INTO functions (environment_id, integration_id, type, name, enabled, active_version_id, created_at)
+		VALUES ($1, $2, $3, $4, true, 0, $5)
+		ON CONFLICT (environment_id, integration_id, type, name) DO UPDATE SET
+			enabled = functions.enabled OR functions.deleted_at IS NOT NULL, deleted_at = NULL
+		RETURNING id, enabled, created_at`,
+		func(r *row) known { return known{r.int64(), r.bool(), r.time()} },
+		f.EnvironmentID, f.IntegrationID, string(f.Type), f.Name, v.DeployedAt)
+	if err != nil {
+		return err
+	}
+	number, err := t.number(`SELECT coalesce(max(number), 0) + 1 FROM function_versions WHERE environment_id = $1 AND function_id = $2`, f.EnvironmentID, k.id)
+	if err != nil {
+		return err
+	}
+	versionID, err := t.number(`INSERT INTO function_versions (environment_id, function_id, number, manifest, bundle_hash, deployed_at)
+		VALUES ($1, $2, $3, $4, $5, $6) RETURNING id`, f.EnvironmentID, k.id, number, jsonValue{v.Manifest}, v.BundleHash, v.DeployedAt)
+	if err != nil {
+		return err
+	}
+	if _, err := t.exec(`UPDATE functions SET active_version_id = $1 WHERE id = $2`, versionID, k.id); err != nil {
+		return err
+	}
+	v.ID, v.FunctionID, v.Number = versionID, k.id, number
+	f.ID, f.Enabled, f.CreatedAt, f.DeletedAt, f.Active = k.id, k.enabled, k.createdAt, time.Time{}, *v
+	return nil
+}
+
+func (t *tx) SetFunctionEnabled(env, id int64, enabled bool) error {
+	return t.exec1(missing{"function", id}, `UPDATE functions SET enabled = $1
+		WHERE id = $2 AND environment_id = $3 AND deleted_at IS NULL`, enabled, id, env)
+}
+
+func (t *tx) DeleteFunction(env, id int64, at time.Time) error {
+	err := t.exec1(missing{"function", id}, `UPDATE functions SET deleted_at = $1
+		WHERE id = $2 AND environment_id = $3 AND deleted_at IS NULL`, at, id, env)
+	if err != nil {
+		return err
+	}
+	instances, err := all(&t.reader, `SELECT id FROM sync_instances
+		WHERE environment_id = $1 AND function_id = $2 AND deleted_at IS NULL ORDER BY id`, (*row).int64, env, id)
+	if err != nil {
+		return err
+	}
+	return t.deleteInstances(env, instances, at, "the function was deleted")
+}
