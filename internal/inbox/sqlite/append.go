@@ -184,12 +184,25 @@ func (w *writer) commit(batch []*job) {
 		return
 	}
 	last, err := w.write(ctx, taken)
+	stored, removed := int64(0), false
 	for _, j := range taken {
+		removed = removed || j.remove != nil
 		if err != nil {
 			j.err = unavailable(w.l.path, err)
 		} else if !j.receipt.Duplicate {
 			j.d.Position = j.receipt.Position
+			stored += int64(len(j.d.Body))
 		}
+	}
+	// Before the callers know, so that the next append meets the limit, or the
+	// space that a purge made. What appends need is estimated, and measured
+	// when nobody waits for it.
+	switch {
+	case err != nil:
+	case removed:
+		w.measure(ctx)
+	default:
+		w.l.size.Add(stored)
 	}
 	if err == nil && last > w.l.last.Load() { // not only removals
 		// Before the callers know: who has a receipt finds its entry by Last.
@@ -204,7 +217,9 @@ func (w *writer) commit(batch []*job) {
 		w.l.o.Logger.Error("deliveries could not be stored", "deliveries", len(taken), "err", err)
 		return
 	}
-	w.measure(ctx)
+	if !removed {
+		w.measure(ctx)
+	}
 }
 
 func (w *writer) write(ctx context.Context, batch []*job) (last int64, err error) {

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -26,6 +27,8 @@ type Options struct {
 	// many Updates and Views run at the same time; the others wait. A few more
 	// connections serve Position and Ping. Defaults: 16 and 8.
 	WriteConns, ReadConns int
+
+	tracer pgx.QueryTracer // sees every statement, in tests
 }
 
 // Store is a main store in one Postgres database.
@@ -78,6 +81,7 @@ func Open(ctx context.Context, dsn string, opts Options) (*Store, error) {
 		c := config.Copy()
 		c.MaxConns = int32(min(p.size, 10_000)) //nolint:gosec // bounded
 		c.MinConns, c.MinIdleConns = 0, 0
+		c.ConnConfig.Tracer = opts.tracer
 		if *p.pool, err = pgxpool.NewWithConfig(ctx, c); err != nil {
 			return nil, errors.Join(storageError(err), s.Close())
 		}
