@@ -22,7 +22,16 @@ type Environment struct {
 	// WebhookURL and WebhookURLSecondary are where notifications go; "" sends none.
 	WebhookURL          string
 	WebhookURLSecondary string
+	Retention           Retention
 	CreatedAt           time.Time
+}
+
+// Retention is for how long records that do not change are kept; zero keeps them.
+type Retention struct {
+	// Payloads is after how long without a change a record's payload is pruned.
+	Payloads time.Duration `json:"payloads,omitempty"`
+	// Deleted is after how long a deleted record is removed for good.
+	Deleted time.Duration `json:"deleted,omitempty"`
 }
 
 // APIKey authorizes callers of the HTTP API for one environment. Only its hash

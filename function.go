@@ -62,6 +62,17 @@ type Manifest struct {
 	// Order is how webhook events of one instance are ordered: "lane" (the
 	// default), "object" or "none".
 	Order string `json:"order,omitempty"`
+	// Reconcile is how often a poll fetches everything, in the words of
+	// Frequency; "" never does.
+	Reconcile string `json:"reconcile,omitempty"`
+	// RewindContested makes the poll after one with contested records begin
+	// where that one did before the first of them.
+	RewindContested bool `json:"rewind_contested,omitempty"`
+	// History maps models to how long their superseded versions are kept, such
+	// as "90 days"; others keep none.
+	History map[string]string `json:"history,omitempty"`
+	// IgnoredFields maps models to fields (dotted paths) whose changes are none.
+	IgnoredFields map[string][]string `json:"ignored_fields,omitempty"`
 	// Source is the file that the function was bundled from, relative to the project.
 	Source string `json:"source,omitempty"`
 }

@@ -19,6 +19,11 @@ type Collection struct {
 	// PurgedSeq is the highest position whose tombstone was hard-deleted: a
 	// cursor below it may have missed a deletion.
 	PurgedSeq int64
+	// WindowID is the newest delete-tracking window that is open or held (0:
+	// none), and WindowSeq the position at which it began: writers note which
+	// records that stood then they saw since.
+	WindowID  int64
+	WindowSeq int64
 	CreatedAt time.Time
 }
 
@@ -59,7 +64,18 @@ type Record struct {
 	LastModifiedAt time.Time
 	DeletedAt      time.Time // zero while live
 	PrunedAt       time.Time // zero while the payload is there
-	LastAction     Action
+	// LastAction is "" for a marker: an id that was deleted before it was ever
+	// seen. It keeps the version of the deletion and is in no listing.
+	LastAction Action
+	// Version is what keep_newest compares, in the form of package records; ""
+	// when the record was written under another strategy. FieldVersions holds
+	// the fields that partial updates made newer than that: a JSON object of
+	// JSON pointers to versions, nil for none.
+	Version       string
+	FieldVersions json.RawMessage
+	// PayloadKeyID is the key that seals the stored payload; "" when it is
+	// plain. Only the store and what seals for it see sealed payloads.
+	PayloadKeyID string
 	// Writer made the newest change.
 	Writer Writer
 	// TouchedBy is the newest delete-tracking window that saw the record (0: none).
@@ -82,6 +98,54 @@ type Writer struct {
 	RunID   int64
 }
 
+// Cause is why a change was made: the kind of the run that made it.
+func (w Writer) Cause() RunKind {
+	switch {
+	case w.LaneID != 0:
+		return RunWebhook
+	case w.Lineage != 0:
+		return RunPoll
+	}
+	return RunAction
+}
+
+// Superseded is what a record was before a change, kept for its history.
+type Superseded struct {
+	Record
+	// At is when the change was made that took its place.
+	At time.Time
+}
+
+// DeleteWindowState is where a delete-tracking window stands.
+type DeleteWindowState string
+
+// The states of a delete-tracking window.
+const (
+	WindowOpen   DeleteWindowState = "open"
+	WindowHeld   DeleteWindowState = "held" // too many deletes at once: waits to be confirmed
+	WindowClosed DeleteWindowState = "closed"
+)
+
+// DeleteWindow is the time between trackDeletesStart and trackDeletesEnd of a
+// collection: at its end, records that stood before it and that nobody touched
+// since are deleted. It spans resumed runs; a reset closes it.
+type DeleteWindow struct {
+	ID            int64
+	EnvironmentID int64
+	CollectionID  int64
+	InstanceID    int64
+	InstanceEpoch int64
+	Lineage       int64 // of the run that began it
+	RunID         int64 // the run that ended it (0: none yet)
+	StartSeq      int64 // the collection's newest position when it began
+	State         DeleteWindowState
+	// Deletes of Live records were found to be missing when the window was held.
+	Deletes, Live int
+	StartedAt     time.Time
+	HeldAt        time.Time // zero unless it was held
+	ClosedAt      time.Time // zero until it is closed
+}
+
 // Strategy is a merging strategy: what a write does when the record was changed
 // by someone else since the written data was fetched.
 type Strategy string
@@ -93,6 +157,9 @@ const (
 	// IgnoreIfModifiedAfter skips records that someone else changed after the
 	// data may have been fetched.
 	StrategyIgnoreIfModifiedAfter Strategy = "ignore_if_modified_after"
+	// KeepNewest compares a field of the record, an upstream version or time:
+	// older data never wins, at a tie the later arrival does.
+	StrategyKeepNewest Strategy = "keep_newest"
 )
 
 // Change is a record's newest version at its position, as the feed gives it.

@@ -45,6 +45,7 @@ type Run struct {
 	Lineage    int64
 	EventID    int64 // webhook runs: the event
 	Attempt    int   // 1 for the first
+	Mode       RunMode
 	SyncType   SyncType
 	ErrorCode  Code
 	Error      string
@@ -53,6 +54,16 @@ type Run struct {
 	StartedAt  time.Time
 	FinishedAt time.Time // zero while running
 }
+
+// RunMode is what a poll begins with.
+type RunMode string
+
+// The modes of a poll.
+const (
+	ModeNormal RunMode = ""       // what the last one left
+	ModeFull   RunMode = "full"   // nothing: it fetches everything, with the cache kept
+	ModeRewind RunMode = "rewind" // what the one before a contested batch left
+)
 
 // SyncType is how the user's app is told of a run.
 type SyncType string

@@ -50,8 +50,30 @@ type SyncInstance struct {
 	// PollCheckpoint and WebhookCheckpoint are separate; null when not set.
 	PollCheckpoint    json.RawMessage
 	WebhookCheckpoint json.RawMessage
+	Reconcile         Reconcile
 	CreatedAt         time.Time
 	DeletedAt         time.Time // zero while live
+}
+
+// Reconcile is what an instance keeps of full runs and of contested records.
+type Reconcile struct {
+	// FullAt is when the newest full poll that succeeded began: one that
+	// fetched everything, without a checkpoint or a last sync date.
+	FullAt time.Time `json:"full_at,omitzero"`
+	// Full says that a full poll is under way: polls that go on from its
+	// checkpoint belong to it.
+	Full bool `json:"full,omitempty"`
+	// Contested counts the records that polls and webhooks left alone since then
+	// although their data differed, because someone else had changed them later.
+	Contested int `json:"contested,omitempty"`
+	// Rewind is where the next poll begins once more; nil: where the last one left off.
+	Rewind *Rewind `json:"rewind,omitempty"`
+}
+
+// Rewind is where a poll began whose batch was contested.
+type Rewind struct {
+	Checkpoint   json.RawMessage `json:"checkpoint,omitempty"`
+	LastSyncDate time.Time       `json:"last_sync_date,omitzero"`
 }
 
 // Lease is a right to work that can be lost: its holder commits only while

@@ -342,10 +342,15 @@ type RecordQuery struct {
 	ModifiedAfter time.Time         // last modified later than this; zero: all
 	Actions       []syncline.Action // last actions; empty: all
 	IDs           []string          // external ids; nil: all
-	Limit         int               // 0: no limit
+	Until         int64             // positions up to this; 0: all
+	// UntouchedBy keeps live records that no delete-tracking window of this id
+	// or a newer one has seen; 0: all.
+	UntouchedBy int64
+	Limit       int // 0: no limit
 }
 
-// RecordReader reads collections and records.
+// RecordReader reads collections and records. Markers (records without a last
+// action) are found by id only.
 type RecordReader interface {
 	// Collection finds a collection; not_found when nothing was ever written to it.
 	Collection(env, connectionID int64, model string) (syncline.Collection, error)
@@ -358,6 +363,29 @@ type RecordReader interface {
 	ScanRecords(env, collectionID int64, q RecordQuery, fn func(*syncline.Record) bool) error
 	// CountRecords counts live records.
 	CountRecords(env, collectionID int64) (int, error)
+	// CountMatching counts what ScanRecords finds.
+	CountMatching(env, collectionID int64, q RecordQuery) (int, error)
+	// CollectionByID finds a collection.
+	CollectionByID(env, id int64) (syncline.Collection, error)
+	// AllCollections lists the collections of an environment with ids beyond
+	// after, by id.
+	AllCollections(env, after int64, limit int) ([]syncline.Collection, error)
+	// DeleteWindow finds a delete-tracking window.
+	DeleteWindow(env, id int64) (syncline.DeleteWindow, error)
+	// HeldWindows lists the windows that wait to be confirmed, newest first.
+	HeldWindows(env int64, p Page) ([]syncline.DeleteWindow, error)
+	// History lists the superseded versions of a record at positions below
+	// before (0: all), newest first.
+	History(env, collectionID int64, id string, before int64, limit int) ([]syncline.Superseded, error)
+	// ScanAsOf calls fn for what at most limit (0: all) records were at a time,
+	// in a fixed order of their ids, beyond afterID; it stops when fn returns
+	// false. fn must not use the reader. Records that were not there, or deleted,
+	// are left out; so are versions that are not kept any more.
+	ScanAsOf(env, collectionID int64, at time.Time, afterID string, limit int, fn func(*syncline.Record) bool) error
+	// ForeignPayloads lists records whose payloads are not sealed with keyID
+	// ("": that are sealed at all), at positions beyond after, with their
+	// payloads as they are stored.
+	ForeignPayloads(env, collectionID int64, keyID string, after int64, limit int) ([]*syncline.Record, error)
 }
 
 // RecordWriter writes collections and records.
@@ -376,13 +404,34 @@ type RecordWriter interface {
 	// Records come in the order of their Seq, beyond the collection's, and
 	// LastModifiedAt does not decrease: readers search by it.
 	PutRecords(env, collectionID int64, records []*syncline.Record) error
+	// RestateRecords replaces records where they stand: what readers are told
+	// of does not change, their positions stay.
+	RestateRecords(env, collectionID int64, records []*syncline.Record) error
 	// TouchRecords notes that a delete-tracking window saw the records.
 	TouchRecords(env, collectionID, window int64, ids []string) error
 	// EmptyCollection removes every record for good. That is a change of its
 	// own: LastSeq and PurgedSeq move to a new position, so that every reader
 	// that kept a cursor learns that its records are gone. The collection and
-	// its id stay.
+	// its id stay; its history goes too, and its delete-tracking windows close.
 	EmptyCollection(env, collectionID int64) error
+	// OpenWindow begins a delete-tracking window, sets w.ID, and makes it the
+	// collection's.
+	OpenWindow(w *syncline.DeleteWindow) error
+	// UpdateWindow writes a window's state, run and counts. One that is closed
+	// is no longer the collection's.
+	UpdateWindow(w *syncline.DeleteWindow) error
+	// PutHistory keeps superseded versions.
+	PutHistory(env, collectionID int64, versions []*syncline.Superseded) error
+	// PruneRecords removes the payloads of at most limit records at positions
+	// beyond after, up to until (0: all), that were last modified before t (zero:
+	// whenever), the oldest first. It returns how many it did, and the position of
+	// the last of them. Positions stay.
+	PruneRecords(env, collectionID, after, until int64, before time.Time, limit int, now time.Time) (n int, last int64, err error)
+	// PurgeDeleted removes at most limit records for good that were deleted
+	// before t, and moves PurgedSeq to the newest of them.
+	PurgeDeleted(env, collectionID int64, before time.Time, limit int) (int, error)
+	// PurgeHistory removes at most limit versions that were superseded before t.
+	PurgeHistory(env, collectionID int64, before time.Time, limit int) (int, error)
 }
 
 // NotificationFilter selects notifications. Zero fields select all.

@@ -148,6 +148,8 @@ type state struct {
 	collections   btree.Map[int64, syncline.Collection]
 	records       *btree.BTreeG[*syncline.Record] // by collection and id
 	recordsBySeq  *btree.BTreeG[*syncline.Record] // by collection and seq
+	windows       btree.Map[int64, syncline.DeleteWindow]
+	history       *btree.BTreeG[*syncline.Superseded] // by collection, id and seq
 	notifications btree.Map[int64, syncline.Notification]
 }
 
@@ -183,6 +185,9 @@ func newState() *state {
 		recordsBySeq: tree(func(a, b *syncline.Record) bool {
 			return a.CollectionID < b.CollectionID || a.CollectionID == b.CollectionID && a.Seq < b.Seq
 		}),
+		history: tree(func(a, b *syncline.Superseded) bool {
+			return cmp.Or(cmp.Compare(a.CollectionID, b.CollectionID), cmp.Compare(a.ID, b.ID), cmp.Compare(a.Seq, b.Seq)) < 0
+		}),
 	}
 }
 
@@ -193,7 +198,8 @@ func (s *state) copy() *state {
 		integrations: *s.integrations.Copy(), connections: *s.connections.Copy(), functions: *s.functions.Copy(), versions: *s.versions.Copy(),
 		bundles: *s.bundles.Copy(), instances: *s.instances.Copy(), lanes: *s.lanes.Copy(), events: *s.events.Copy(), pending: s.pending.Copy(),
 		byPosition: s.byPosition.Copy(), deliveries: *s.deliveries.Copy(), runs: *s.runs.Copy(), running: *s.running.Copy(), logs: *s.logs.Copy(),
-		collections: *s.collections.Copy(), records: s.records.Copy(), recordsBySeq: s.recordsBySeq.Copy(), notifications: *s.notifications.Copy(),
+		collections: *s.collections.Copy(), records: s.records.Copy(), recordsBySeq: s.recordsBySeq.Copy(), windows: *s.windows.Copy(), history: s.history.Copy(),
+		notifications: *s.notifications.Copy(),
 	}
 }
 

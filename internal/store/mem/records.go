@@ -74,6 +74,12 @@ func (r *reader) RecordsByID(env, collectionID int64, ids []string) (map[string]
 func (r *reader) ScanRecords(env, collectionID int64, q store.RecordQuery, fn func(*syncline.Record) bool) error {
 	n := 0
 	return r.scan(env, collectionID, q.After, func(rec *syncline.Record) bool {
+		if q.Until > 0 && rec.Seq > q.Until {
+			return false
+		}
+		if rec.LastAction == "" || q.UntouchedBy > 0 && (rec.Deleted() || rec.TouchedBy >= q.UntouchedBy) {
+			return true
+		}
 		if !q.ModifiedAfter.IsZero() && !rec.LastModifiedAt.After(q.ModifiedAfter) || len(q.Actions) > 0 && !slices.Contains(q.Actions, rec.LastAction) ||
 			q.IDs != nil && !slices.Contains(q.IDs, rec.ID) {
 			return true
@@ -82,6 +88,23 @@ func (r *reader) ScanRecords(env, collectionID int64, q store.RecordQuery, fn fu
 		fresh := *rec
 		return fn(&fresh) && (q.Limit <= 0 || n < q.Limit)
 	})
+}
+
+func (r *reader) CountMatching(env, collectionID int64, q store.RecordQuery) (n int, err error) {
+	err = r.ScanRecords(env, collectionID, q, func(*syncline.Record) bool { n++; return true })
+	return n, err
+}
+
+func (r *reader) CollectionByID(env, id int64) (syncline.Collection, error) {
+	return r.collection(env, id)
+}
+
+func (r *reader) AllCollections(env, after int64, n int) ([]syncline.Collection, error) {
+	if err := r.open(); err != nil {
+		return nil, err
+	}
+	list := each(&r.collections, func(c syncline.Collection) bool { return c.EnvironmentID == env && c.ID > after })
+	return list[:min(limit(n), len(list))], nil
 }
 
 func (r *reader) CountRecords(env, collectionID int64) (int, error) {
@@ -154,6 +177,18 @@ func (t *tx) PutRecords(env, collectionID int64, records []*syncline.Record) err
 	return nil
 }
 
+func (t *tx) RestateRecords(env, collectionID int64, records []*syncline.Record) error {
+	if _, err := t.collection(env, collectionID); err != nil {
+		return err
+	}
+	for _, r := range records {
+		fresh := *r
+		fresh.CollectionID = collectionID
+		t.put(&fresh)
+	}
+	return nil
+}
+
 func (t *tx) put(r *syncline.Record) {
 	if old, ok := t.records.Set(r); ok {
 		t.recordsBySeq.Delete(old)
@@ -179,8 +214,22 @@ func (t *tx) EmptyCollection(env, collectionID int64) error {
 	if err != nil {
 		return err
 	}
-	c.LastSeq, c.PurgedSeq = seq, seq
+	c.LastSeq, c.PurgedSeq, c.WindowID, c.WindowSeq = seq, seq, 0, 0
 	t.collections.Set(collectionID, c)
+	for _, w := range each(&t.windows, func(w syncline.DeleteWindow) bool {
+		return w.CollectionID == collectionID && w.State != syncline.WindowClosed
+	}) {
+		w.State, w.ClosedAt = syncline.WindowClosed, t.clock.Now()
+		t.windows.Set(w.ID, w)
+	}
+	var versions []*syncline.Superseded
+	t.scanHistory(collectionID, "", func(v *syncline.Superseded) bool {
+		versions = append(versions, v)
+		return true
+	})
+	for _, v := range versions {
+		t.history.Delete(v)
+	}
 	var all []*syncline.Record
 	if err := t.scan(env, collectionID, 0, func(r *syncline.Record) bool {
 		all = append(all, r)
@@ -193,77 +242,4 @@ func (t *tx) EmptyCollection(env, collectionID int64) error {
 		t.recordsBySeq.Delete(r)
 	}
 	return nil
-}
-
-func (t *tx) ReleaseLeases() error {
-	if err := t.open(); err != nil {
-		return err
-	}
-	for _, i := range each(&t.instances, func(i syncline.SyncInstance) bool { return i.PollLease.Owner != "" }) {
-		i.PollLease.Owner, i.PollLease.Until = "", time.Time{}
-		t.instances.Set(i.ID, i)
-	}
-	for _, l := range each(&t.lanes, func(l row[syncline.Lane]) bool { return l.v.Lease.Owner != "" }) {
-		l.v.Lease.Owner, l.v.Lease.Until = "", time.Time{}
-		t.lanes.Set(l.v.ID, l)
-	}
-	return nil
-}
-
-func (t *tx) PurgeRuns(before time.Time, n int) (int, error) {
-	if err := t.open(); err != nil {
-		return 0, err
-	}
-	old := each(&t.runs, func(r syncline.Run) bool {
-		return r.Status != syncline.RunRunning && !r.FinishedAt.IsZero() && r.FinishedAt.Before(before)
-	})
-	old = old[:min(limit(n), len(old))]
-	for _, r := range old {
-		t.runs.Delete(r.ID)
-		for _, l := range each(&t.logs, func(l log) bool { return l.line.RunID == r.ID }) {
-			t.logs.Delete(l.line.ID)
-		}
-	}
-	return len(old), nil
-}
-
-func (t *tx) PurgeNotifications(before time.Time, n int) (int, error) {
-	if err := t.open(); err != nil {
-		return 0, err
-	}
-	old := each(&t.notifications, func(n syncline.Notification) bool {
-		return n.Status != syncline.NotificationPending && n.CreatedAt.Before(before)
-	})
-	old = old[:min(limit(n), len(old))]
-	for _, n := range old {
-		t.notifications.Delete(n.ID)
-	}
-	return len(old), nil
-}
-
-func (t *tx) PurgeDeliveries(before time.Time, n int) (int, error) {
-	if err := t.open(); err != nil {
-		return 0, err
-	}
-	old := each(&t.deliveries, func(d syncline.DeliveryState) bool {
-		switch d.Status {
-		case syncline.DeliveryReceived, syncline.DeliveryRouted, syncline.DeliveryParked:
-			return false
-		default:
-			return d.ReceivedAt.Before(before)
-		}
-	})
-	old = old[:min(limit(n), len(old))]
-	for _, d := range old {
-		t.deliveries.Delete(d.Position)
-		events, err := t.EventsOf(d.EnvironmentID, d.Position)
-		if err != nil {
-			return 0, err
-		}
-		for _, e := range events {
-			t.events.Delete(e.ID)
-			t.byPosition.Delete(pair{e.Position, e.ID})
-		}
-	}
-	return len(old), nil
 }

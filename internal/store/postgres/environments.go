@@ -2,13 +2,16 @@ package postgres
 
 import "syncline"
 
-const environmentColumns = `id, uuid, name, signing_key_key_id, signing_key_data, webhook_url, webhook_url_secondary, created_at`
+const environmentColumns = `id, uuid, name, signing_key_key_id, signing_key_data, webhook_url, webhook_url_secondary, retention, created_at`
 
 func scanEnvironment(r *row) syncline.Environment {
-	return syncline.Environment{
+	e := syncline.Environment{
 		ID: r.int64(), UUID: r.text(), Name: r.text(), SigningKey: r.sealed(),
-		WebhookURL: r.text(), WebhookURLSecondary: r.text(), CreatedAt: r.time(),
+		WebhookURL: r.text(), WebhookURLSecondary: r.text(),
 	}
+	r.json(&e.Retention)
+	e.CreatedAt = r.time()
+	return e
 }
 
 func (r *reader) Environments() ([]syncline.Environment, error) {
@@ -33,16 +36,16 @@ func (t *tx) CreateEnvironment(e *syncline.Environment) (err error) {
 		e.UUID = syncline.NewUUID()
 	}
 	e.ID, err = t.insert("environment", e.Name, `INSERT INTO environments
-		(uuid, name, signing_key_key_id, signing_key_data, webhook_url, webhook_url_secondary, created_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING RETURNING id`,
-		e.UUID, e.Name, e.SigningKey.KeyID, e.SigningKey.Data, e.WebhookURL, e.WebhookURLSecondary, e.CreatedAt)
+		(uuid, name, signing_key_key_id, signing_key_data, webhook_url, webhook_url_secondary, retention, created_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING RETURNING id`,
+		e.UUID, e.Name, e.SigningKey.KeyID, e.SigningKey.Data, e.WebhookURL, e.WebhookURLSecondary, jsonValue{e.Retention}, e.CreatedAt)
 	return err
 }
 
 func (t *tx) UpdateEnvironment(e *syncline.Environment) error {
 	return t.rename("environment", e.Name, missing{"environment", e.ID}, `UPDATE environments SET uuid = $1, name = $2,
-		signing_key_key_id = $3, signing_key_data = $4, webhook_url = $5, webhook_url_secondary = $6 WHERE id = $7`,
-		e.UUID, e.Name, e.SigningKey.KeyID, e.SigningKey.Data, e.WebhookURL, e.WebhookURLSecondary, e.ID)
+		signing_key_key_id = $3, signing_key_data = $4, webhook_url = $5, webhook_url_secondary = $6, retention = $7 WHERE id = $8`,
+		e.UUID, e.Name, e.SigningKey.KeyID, e.SigningKey.Data, e.WebhookURL, e.WebhookURLSecondary, jsonValue{e.Retention}, e.ID)
 }
 
 // holdEnvironment fails with not_found unless the environment is there, and keeps it until

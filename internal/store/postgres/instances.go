@@ -9,19 +9,22 @@ import (
 
 const instanceColumns = `id, uuid, environment_id, connection_id, function_id, variant, state, frequency_override, epoch,
 	next_due_at, trigger_pending, poll_lease_owner, poll_lease_epoch, poll_lease_until, poll_run_id, last_poll_run_id,
-	last_sync_date, poll_failures, poll_checkpoint, webhook_checkpoint, created_at`
+	last_sync_date, poll_failures, poll_checkpoint, webhook_checkpoint, reconcile, created_at`
 
 func scanLease(r *row) syncline.Lease {
 	return syncline.Lease{Owner: r.text(), Epoch: r.int64(), Until: r.time()}
 }
 
 func scanInstance(r *row) syncline.SyncInstance {
-	return syncline.SyncInstance{
+	i := syncline.SyncInstance{
 		ID: r.int64(), UUID: r.text(), EnvironmentID: r.int64(), ConnectionID: r.int64(), FunctionID: r.int64(), Variant: r.text(),
 		State: syncline.InstanceState(r.text()), FrequencyOverride: r.text(), Epoch: r.int64(),
 		NextDueAt: r.time(), TriggerPending: r.bool(), PollLease: scanLease(r), PollRunID: r.int64(), LastPollRunID: r.int64(),
-		LastSyncDate: r.time(), PollFailures: r.int(), PollCheckpoint: r.bytes(), WebhookCheckpoint: r.bytes(), CreatedAt: r.time(),
+		LastSyncDate: r.time(), PollFailures: r.int(), PollCheckpoint: r.bytes(), WebhookCheckpoint: r.bytes(),
 	}
+	r.json(&i.Reconcile)
+	i.CreatedAt = r.time()
+	return i
 }
 
 func (r *reader) Instance(env, id int64) (syncline.SyncInstance, error) {
@@ -111,11 +114,11 @@ func (t *tx) EnsureInstance(i *syncline.SyncInstance) (created bool, err error) 
 	i.Epoch, i.PollLease, i.DeletedAt = max(i.Epoch, epoch), syncline.Lease{}, time.Time{}
 	i.ID, err = t.insert("sync instance", i.UUID, `INSERT INTO sync_instances (uuid, environment_id, connection_id, function_id, variant, state,
 		frequency_override, epoch, next_due_at, trigger_pending, poll_lease_owner, poll_lease_epoch, poll_run_id, last_poll_run_id,
-		last_sync_date, poll_failures, poll_checkpoint, webhook_checkpoint, created_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, '', 0, $11, $12, $13, $14, $15, $16, $17) ON CONFLICT DO NOTHING RETURNING id`,
+		last_sync_date, poll_failures, poll_checkpoint, webhook_checkpoint, reconcile, created_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, '', 0, $11, $12, $13, $14, $15, $16, $17, $18) ON CONFLICT DO NOTHING RETURNING id`,
 		i.UUID, i.EnvironmentID, i.ConnectionID, i.FunctionID, i.Variant, string(i.State), i.FrequencyOverride, i.Epoch,
 		i.NextDueAt, i.TriggerPending, i.PollRunID, i.LastPollRunID,
-		i.LastSyncDate, i.PollFailures, i.PollCheckpoint, i.WebhookCheckpoint, i.CreatedAt)
+		i.LastSyncDate, i.PollFailures, i.PollCheckpoint, i.WebhookCheckpoint, jsonValue{i.Reconcile}, i.CreatedAt)
 	if err != nil {
 		return false, err
 	}
@@ -126,10 +129,10 @@ func (t *tx) EnsureInstance(i *syncline.SyncInstance) (created bool, err error) 
 
 func (t *tx) UpdateInstance(i *syncline.SyncInstance) error {
 	n, err := t.exec(`UPDATE sync_instances SET state = $1, frequency_override = $2, epoch = $3, next_due_at = $4, trigger_pending = $5,
-		poll_run_id = $6, last_poll_run_id = $7, last_sync_date = $8, poll_failures = $9, poll_checkpoint = $10, webhook_checkpoint = $11
-		WHERE id = $12 AND environment_id = $13 AND deleted_at IS NULL AND epoch <= $3`,
+		poll_run_id = $6, last_poll_run_id = $7, last_sync_date = $8, poll_failures = $9, poll_checkpoint = $10, webhook_checkpoint = $11,
+		reconcile = $12 WHERE id = $13 AND environment_id = $14 AND deleted_at IS NULL AND epoch <= $3`,
 		string(i.State), i.FrequencyOverride, i.Epoch, i.NextDueAt, i.TriggerPending,
-		i.PollRunID, i.LastPollRunID, i.LastSyncDate, i.PollFailures, i.PollCheckpoint, i.WebhookCheckpoint, i.ID, i.EnvironmentID)
+		i.PollRunID, i.LastPollRunID, i.LastSyncDate, i.PollFailures, i.PollCheckpoint, i.WebhookCheckpoint, jsonValue{i.Reconcile}, i.ID, i.EnvironmentID)
 	if err != nil || n > 0 {
 		return err
 	}

@@ -9,12 +9,13 @@ import (
 	"syncline/internal/store"
 )
 
-const collectionColumns = `id, environment_id, connection_id, model, last_seq, last_modified_at, purged_seq, created_at`
+const collectionColumns = `id, environment_id, connection_id, model, last_seq, last_modified_at, purged_seq, window_id, window_seq, created_at`
 
 func scanCollection(r *row) syncline.Collection {
 	return syncline.Collection{
 		ID: r.int64(), EnvironmentID: r.int64(), ConnectionID: r.int64(), Model: r.text(),
-		LastSeq: r.int64(), LastModifiedAt: r.time(), PurgedSeq: r.int64(), CreatedAt: r.time(),
+		LastSeq: r.int64(), LastModifiedAt: r.time(), PurgedSeq: r.int64(),
+		WindowID: r.int64(), WindowSeq: r.int64(), CreatedAt: r.time(),
 	}
 }
 
@@ -64,14 +65,14 @@ func (t *tx) NextSeq(n int) (int64, error) {
 }
 
 const recordColumns = `collection_id, external_id, long_id, seq, hash, payload, first_seen_at, last_modified_at, deleted_at, pruned_at, last_action,
-	writer_lineage, writer_lane_id, writer_event_id, writer_run_id, touched_by`
+	writer_lineage, writer_lane_id, writer_event_id, writer_run_id, touched_by, version, field_versions, payload_key_id`
 
 func scanRecord(r *row) *syncline.Record {
 	return &syncline.Record{
 		CollectionID: r.int64(), ID: scanID(r), Seq: r.int64(), Hash: r.bytes(), Payload: r.bytes(),
 		FirstSeenAt: r.time(), LastModifiedAt: r.time(), DeletedAt: r.time(), PrunedAt: r.time(), LastAction: syncline.Action(r.text()),
 		Writer:    syncline.Writer{Lineage: r.int64(), LaneID: r.int64(), EventID: r.int64(), RunID: r.int64()},
-		TouchedBy: r.int64(),
+		TouchedBy: r.int64(), Version: r.text(), FieldVersions: r.bytes(), PayloadKeyID: r.text(),
 	}
 }
 
@@ -128,33 +129,19 @@ func (r *reader) ScanRecords(env, collectionID int64, q store.RecordQuery, fn fu
 	if q.IDs != nil {
 		return r.scanByID(env, collectionID, q, fn)
 	}
-	after := q.After
-	if !q.ModifiedAfter.IsZero() {
-		before, err := r.number(`SELECT last_before($1, $2, $3, $4)`, env, collectionID, after, q.ModifiedAfter)
-		if err != nil {
-			return err
-		}
-		after = before
-	}
-	var actions []string
-	for _, a := range q.Actions {
-		actions = append(actions, string(a))
+	after, err := r.afterTime(env, collectionID, q)
+	if err != nil {
+		return err
 	}
 	left := q.Limit
 	size := firstScanPage
-	var until int64 // where the scan ends; a transaction may write while it scans
+	until := q.Until // where the scan ends; a transaction may write while it scans
 	for {
 		if q.Limit > 0 {
 			size = min(size, left)
 		}
-		w := where(`SELECT `+recordColumns+` FROM records WHERE environment_id = $1 AND collection_id = $2
-			AND seq > $3 AND seq > 0`, env, collectionID, after)
-		if until > 0 {
-			w.add(` AND seq <= ?`, until)
-		}
-		if actions != nil {
-			w.add(` AND last_action = ANY(?)`, actions)
-		}
+		q.Until = until
+		w := conditions(`SELECT `+recordColumns, env, collectionID, after, q)
 		w.add(` ORDER BY seq LIMIT ?`, size)
 		page, err := all(r, w.sql.String(), scanRecord, w.args...)
 		if err != nil {
@@ -186,6 +173,50 @@ func (r *reader) ScanRecords(env, collectionID int64, q store.RecordQuery, fn fu
 	}
 }
 
+// conditions selects the records of a query that names no ids.
+func conditions(sql string, env, collectionID, after int64, q store.RecordQuery) *filter {
+	w := where(sql+` FROM records WHERE environment_id = $1 AND collection_id = $2 AND seq > $3 AND seq > 0 AND last_action <> ''`,
+		env, collectionID, after)
+	if q.Until > 0 {
+		w.add(` AND seq <= ?`, q.Until)
+	}
+	if len(q.Actions) > 0 {
+		actions := make([]string, len(q.Actions))
+		for i, a := range q.Actions {
+			actions[i] = string(a)
+		}
+		w.add(` AND last_action = ANY(?)`, actions)
+	}
+	if q.UntouchedBy > 0 {
+		w.add(` AND deleted_at IS NULL AND touched_by < ?`, q.UntouchedBy)
+	}
+	return w
+}
+
+// afterTime is the position after which a query begins, its time included.
+func (r *reader) afterTime(env, collectionID int64, q store.RecordQuery) (int64, error) {
+	if q.ModifiedAfter.IsZero() {
+		return q.After, nil
+	}
+	before, err := r.number(`SELECT last_before($1, $2, $3, $4)`, env, collectionID, q.After, q.ModifiedAfter)
+	return max(q.After, before), err
+}
+
+func (r *reader) CountMatching(env, collectionID int64, q store.RecordQuery) (int, error) {
+	if q.IDs != nil || q.Limit > 0 {
+		n := 0
+		err := r.ScanRecords(env, collectionID, q, func(*syncline.Record) bool { n++; return true })
+		return n, err
+	}
+	after, err := r.afterTime(env, collectionID, q)
+	if err != nil {
+		return 0, err
+	}
+	w := conditions(`SELECT count(*)`, env, collectionID, after, q)
+	n, err := r.number(w.sql.String(), w.args...)
+	return int(n), err
+}
+
 // scanByID reads the records of q.IDs. They are few (a request's), so they are
 // gathered and put in order here.
 func (r *reader) scanByID(env, collectionID int64, q store.RecordQuery, fn func(*syncline.Record) bool) error {
@@ -195,7 +226,8 @@ func (r *reader) scanByID(env, collectionID int64, q store.RecordQuery, fn func(
 	}
 	var list []*syncline.Record
 	for _, rec := range found {
-		if rec.Seq > q.After && (q.ModifiedAfter.IsZero() || rec.LastModifiedAt.After(q.ModifiedAfter)) &&
+		if rec.LastAction != "" && rec.Seq > q.After && (q.Until == 0 || rec.Seq <= q.Until) &&
+			(q.UntouchedBy == 0 || !rec.Deleted() && rec.TouchedBy < q.UntouchedBy) && (q.ModifiedAfter.IsZero() || rec.LastModifiedAt.After(q.ModifiedAfter)) &&
 			(len(q.Actions) == 0 || slices.Contains(q.Actions, rec.LastAction)) {
 			list = append(list, rec)
 		}
@@ -225,6 +257,14 @@ func (t *tx) PutRecords(env, collectionID int64, records []*syncline.Record) err
 	if err := t.moveCollection(env, collectionID, records); err != nil {
 		return err
 	}
+	return t.put(env, collectionID, records)
+}
+
+func (t *tx) RestateRecords(env, collectionID int64, records []*syncline.Record) error {
+	return t.put(env, collectionID, records)
+}
+
+func (t *tx) put(env, collectionID int64, records []*syncline.Record) error {
 	// One statement cannot write a row twice; the last one wins, as it would if
 	// they were written one by one.
 	last := make(map[string]int, len(records))
@@ -266,6 +306,8 @@ type recordBatch struct {
 	firstSeen, modified, deleted, pruned     []*time.Time
 	actions                                  []string
 	lineages, lanes, events, runs, touchedBy []int64
+	versions, keyIDs                         []string
+	fieldVersions                            []*string
 }
 
 func (b *recordBatch) add(r *syncline.Record) {
@@ -283,6 +325,12 @@ func (b *recordBatch) add(r *syncline.Record) {
 	b.lineages, b.lanes = append(b.lineages, r.Writer.Lineage), append(b.lanes, r.Writer.LaneID)
 	b.events, b.runs = append(b.events, r.Writer.EventID), append(b.runs, r.Writer.RunID)
 	b.touchedBy = append(b.touchedBy, r.TouchedBy)
+	var fields *string
+	if len(r.FieldVersions) > 0 {
+		text := string(r.FieldVersions)
+		fields = &text
+	}
+	b.versions, b.fieldVersions, b.keyIDs = append(b.versions, r.Version), append(b.fieldVersions, fields), append(b.keyIDs, r.PayloadKeyID)
 }
 
 // blobOrNull is an element of an array of blobs; an empty one is NULL.
@@ -297,14 +345,15 @@ func (t *tx) putBatch(env, collectionID int64, b *recordBatch) error {
 	_, err := t.exec(`INSERT INTO records (environment_id, `+recordColumns+`)
 		SELECT $1::bigint, $2::bigint, * FROM unnest($3::text[], $4::text[], $5::bigint[], $6::bytea[], $7::bytea[],
 			$8::timestamptz[], $9::timestamptz[], $10::timestamptz[], $11::timestamptz[], $12::text[],
-			$13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[], $17::bigint[])
+			$13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[], $17::bigint[], $18::text[], $19::text[], $20::text[])
 		ON CONFLICT (environment_id, collection_id, external_id) DO UPDATE SET seq = excluded.seq, hash = excluded.hash,
 			payload = excluded.payload, first_seen_at = excluded.first_seen_at, last_modified_at = excluded.last_modified_at,
 			deleted_at = excluded.deleted_at, pruned_at = excluded.pruned_at, last_action = excluded.last_action,
 			writer_lineage = excluded.writer_lineage, writer_lane_id = excluded.writer_lane_id,
-			writer_event_id = excluded.writer_event_id, writer_run_id = excluded.writer_run_id, touched_by = excluded.touched_by`,
+			writer_event_id = excluded.writer_event_id, writer_run_id = excluded.writer_run_id, touched_by = excluded.touched_by,
+			version = excluded.version, field_versions = excluded.field_versions, payload_key_id = excluded.payload_key_id`,
 		env, collectionID, b.ids, b.longIDs, b.seqs, b.hashes, b.payloads, b.firstSeen, b.modified, b.deleted, b.pruned, b.actions,
-		b.lineages, b.lanes, b.events, b.runs, b.touchedBy)
+		b.lineages, b.lanes, b.events, b.runs, b.touchedBy, b.versions, b.fieldVersions, b.keyIDs)
 	return err
 }
 
@@ -347,10 +396,28 @@ func (t *tx) EmptyCollection(env, collectionID int64) error {
 	if err != nil {
 		return err
 	}
-	if err := t.exec1(missing{"collection", collectionID}, `UPDATE collections SET last_seq = $1, purged_seq = $1
+	if err := t.exec1(missing{"collection", collectionID}, `UPDATE collections SET last_seq = $1, purged_seq = $1, window_id = 0, window_seq = 0
 		WHERE id = $2 AND environment_id = $3`, seq, collectionID, env); err != nil {
+		return err
+	}
+	var now time.Time
+	t.stamp(&now)
+	if _, err := t.exec(`UPDATE delete_windows SET state = 'closed', closed_at = $1
+		WHERE environment_id = $2 AND collection_id = $3 AND closed_at IS NULL`, now, env, collectionID); err != nil {
+		return err
+	}
+	if _, err := t.exec(`DELETE FROM record_history WHERE environment_id = $1 AND collection_id = $2`, env, collectionID); err != nil {
 		return err
 	}
 	_, err = t.exec(`DELETE FROM records WHERE environment_id = $1 AND collection_id = $2`, env, collectionID)
 	return err
+}
+
+func (r *reader) CollectionByID(env, id int64) (syncline.Collection, error) {
+	return one(r, missing{"collection", id}, `SELECT `+collectionColumns+` FROM collections WHERE id = $1 AND environment_id = $2`, scanCollection, id, env)
+}
+
+func (r *reader) AllCollections(env, after int64, n int) ([]syncline.Collection, error) {
+	return all(r, `SELECT `+collectionColumns+` FROM collections
+		WHERE environment_id = $1 AND id > $2 ORDER BY id LIMIT $3`, scanCollection, env, after, limit(n))
 }

@@ -2,13 +2,16 @@ package sqlite
 
 import "syncline"
 
-const environmentColumns = `id, uuid, name, signing_key_key_id, signing_key_data, webhook_url, webhook_url_secondary, created_at`
+const environmentColumns = `id, uuid, name, signing_key_key_id, signing_key_data, webhook_url, webhook_url_secondary, retention, created_at`
 
 func scanEnvironment(r *row) syncline.Environment {
-	return syncline.Environment{
+	e := syncline.Environment{
 		ID: r.int64(), UUID: r.text(), Name: r.text(), SigningKey: r.sealed(),
-		WebhookURL: r.text(), WebhookURLSecondary: r.text(), CreatedAt: r.time(),
+		WebhookURL: r.text(), WebhookURLSecondary: r.text(),
 	}
+	r.json(&e.Retention)
+	e.CreatedAt = r.time()
+	return e
 }
 
 func (r *reader) Environments() ([]syncline.Environment, error) {
@@ -32,9 +35,9 @@ func (t *tx) CreateEnvironment(e *syncline.Environment) error {
 	if e.UUID == "" {
 		e.UUID = syncline.NewUUID()
 	}
-	_, id, err := t.exec(`INSERT INTO environments (uuid, name, signing_key_key_id, signing_key_data, webhook_url, webhook_url_secondary, created_at)
-		VALUES (?, ?, ?, ?, ?, ?, ?)`,
-		e.UUID, e.Name, e.SigningKey.KeyID, e.SigningKey.Data, e.WebhookURL, e.WebhookURLSecondary, e.CreatedAt)
+	_, id, err := t.exec(`INSERT INTO environments (uuid, name, signing_key_key_id, signing_key_data, webhook_url, webhook_url_secondary, retention, created_at)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+		e.UUID, e.Name, e.SigningKey.KeyID, e.SigningKey.Data, e.WebhookURL, e.WebhookURLSecondary, jsonValue{e.Retention}, e.CreatedAt)
 	if err != nil {
 		return written(err, "environment", e.Name, "")
 	}
@@ -44,8 +47,8 @@ func (t *tx) CreateEnvironment(e *syncline.Environment) error {
 
 func (t *tx) UpdateEnvironment(e *syncline.Environment) error {
 	err := t.exec1(missing{"environment", e.ID}, `UPDATE environments SET uuid = ?, name = ?, signing_key_key_id = ?, signing_key_data = ?,
-		webhook_url = ?, webhook_url_secondary = ? WHERE id = ?`,
-		e.UUID, e.Name, e.SigningKey.KeyID, e.SigningKey.Data, e.WebhookURL, e.WebhookURLSecondary, e.ID)
+		webhook_url = ?, webhook_url_secondary = ?, retention = ? WHERE id = ?`,
+		e.UUID, e.Name, e.SigningKey.KeyID, e.SigningKey.Data, e.WebhookURL, e.WebhookURLSecondary, jsonValue{e.Retention}, e.ID)
 	return written(err, "environment", e.Name, "")
 }
 

@@ -9,19 +9,22 @@ import (
 
 const instanceColumns = `id, uuid, environment_id, connection_id, function_id, variant, state, frequency_override, epoch,
 	next_due_at, trigger_pending, poll_lease_owner, poll_lease_epoch, poll_lease_until, poll_run_id, last_poll_run_id,
-	last_sync_date, poll_failures, poll_checkpoint, webhook_checkpoint, created_at`
+	last_sync_date, poll_failures, poll_checkpoint, webhook_checkpoint, reconcile, created_at`
 
 func scanLease(r *row) syncline.Lease {
 	return syncline.Lease{Owner: r.text(), Epoch: r.int64(), Until: r.time()}
 }
 
 func scanInstance(r *row) syncline.SyncInstance {
-	return syncline.SyncInstance{
+	i := syncline.SyncInstance{
 		ID: r.int64(), UUID: r.text(), EnvironmentID: r.int64(), ConnectionID: r.int64(), FunctionID: r.int64(), Variant: r.text(),
 		State: syncline.InstanceState(r.text()), FrequencyOverride: r.text(), Epoch: r.int64(),
 		NextDueAt: r.time(), TriggerPending: r.bool(), PollLease: scanLease(r), PollRunID: r.int64(), LastPollRunID: r.int64(),
-		LastSyncDate: r.time(), PollFailures: r.int(), PollCheckpoint: r.bytes(), WebhookCheckpoint: r.bytes(), CreatedAt: r.time(),
+		LastSyncDate: r.time(), PollFailures: r.int(), PollCheckpoint: r.bytes(), WebhookCheckpoint: r.bytes(),
 	}
+	r.json(&i.Reconcile)
+	i.CreatedAt = r.time()
+	return i
 }
 
 func (r *reader) Instance(env, id int64) (syncline.SyncInstance, error) {
@@ -101,11 +104,11 @@ func (t *tx) EnsureInstance(i *syncline.SyncInstance) (created bool, err error) 
 	i.Epoch, i.PollLease, i.DeletedAt = max(i.Epoch, epoch), syncline.Lease{}, time.Time{}
 	_, id, err := t.exec(`INSERT INTO sync_instances (uuid, environment_id, connection_id, function_id, variant, state, frequency_override, epoch,
 		next_due_at, trigger_pending, poll_lease_owner, poll_lease_epoch, poll_run_id, last_poll_run_id,
-		last_sync_date, poll_failures, poll_checkpoint, webhook_checkpoint, created_at)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '', 0, ?, ?, ?, ?, ?, ?, ?)`,
+		last_sync_date, poll_failures, poll_checkpoint, webhook_checkpoint, reconcile, created_at)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '', 0, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		i.UUID, i.EnvironmentID, i.ConnectionID, i.FunctionID, i.Variant, string(i.State), i.FrequencyOverride, i.Epoch,
 		i.NextDueAt, i.TriggerPending, i.PollRunID, i.LastPollRunID,
-		i.LastSyncDate, i.PollFailures, i.PollCheckpoint, i.WebhookCheckpoint, i.CreatedAt)
+		i.LastSyncDate, i.PollFailures, i.PollCheckpoint, i.WebhookCheckpoint, jsonValue{i.Reconcile}, i.CreatedAt)
 	if err != nil {
 		return false, written(err, "sync instance", i.UUID, "a connection or function")
 	}
@@ -117,10 +120,10 @@ func (t *tx) EnsureInstance(i *syncline.SyncInstance) (created bool, err error) 
 
 func (t *tx) UpdateInstance(i *syncline.SyncInstance) error {
 	n, _, err := t.exec(`UPDATE sync_instances SET state = ?, frequency_override = ?, epoch = ?, next_due_at = ?, trigger_pending = ?,
-		poll_run_id = ?, last_poll_run_id = ?, last_sync_date = ?, poll_failures = ?, poll_checkpoint = ?, webhook_checkpoint = ?
+		poll_run_id = ?, last_poll_run_id = ?, last_sync_date = ?, poll_failures = ?, poll_checkpoint = ?, webhook_checkpoint = ?, reconcile = ?
 		WHERE id = ? AND environment_id = ? AND deleted_at IS NULL AND epoch <= ?`,
 		string(i.State), i.FrequencyOverride, i.Epoch, i.NextDueAt, i.TriggerPending,
-		i.PollRunID, i.LastPollRunID, i.LastSyncDate, i.PollFailures, i.PollCheckpoint, i.WebhookCheckpoint, i.ID, i.EnvironmentID, i.Epoch)
+		i.PollRunID, i.LastPollRunID, i.LastSyncDate, i.PollFailures, i.PollCheckpoint, i.WebhookCheckpoint, jsonValue{i.Reconcile}, i.ID, i.EnvironmentID, i.Epoch)
 	if err != nil || n > 0 {
 		return err
 	}

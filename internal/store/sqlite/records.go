@@ -10,12 +10,13 @@ import (
 	"syncline/internal/store"
 )
 
-const collectionColumns = `id, environment_id, connection_id, model, last_seq, last_modified_at, purged_seq, created_at`
+const collectionColumns = `id, environment_id, connection_id, model, last_seq, last_modified_at, purged_seq, window_id, window_seq, created_at`
 
 func scanCollection(r *row) syncline.Collection {
 	return syncline.Collection{
 		ID: r.int64(), EnvironmentID: r.int64(), ConnectionID: r.int64(), Model: r.text(),
-		LastSeq: r.int64(), LastModifiedAt: r.time(), PurgedSeq: r.int64(), CreatedAt: r.time(),
+		LastSeq: r.int64(), LastModifiedAt: r.time(), PurgedSeq: r.int64(),
+		WindowID: r.int64(), WindowSeq: r.int64(), CreatedAt: r.time(),
 	}
 }
 
@@ -59,14 +60,14 @@ func (t *tx) NextSeq(n int) (int64, error) {
 }
 
 const recordColumns = `collection_id, external_id, seq, hash, payload, first_seen_at, last_modified_at, deleted_at, pruned_at, last_action,
-	writer_lineage, writer_lane_id, writer_event_id, writer_run_id, touched_by`
+	writer_lineage, writer_lane_id, writer_event_id, writer_run_id, touched_by, version, field_versions, payload_key_id`
 
 func scanRecord(r *row) *syncline.Record {
 	return &syncline.Record{
 		CollectionID: r.int64(), ID: r.text(), Seq: r.int64(), Hash: r.bytes(), Payload: r.bytes(),
 		FirstSeenAt: r.time(), LastModifiedAt: r.time(), DeletedAt: r.time(), PrunedAt: r.time(), LastAction: syncline.Action(r.text()),
 		Writer:    syncline.Writer{Lineage: r.int64(), LaneID: r.int64(), EventID: r.int64(), RunID: r.int64()},
-		TouchedBy: r.int64(),
+		TouchedBy: r.int64(), Version: r.text(), FieldVersions: r.bytes(), PayloadKeyID: r.text(),
 	}
 }
 
@@ -120,22 +121,12 @@ func (r *reader) ScanRecords(env, collectionID int64, q store.RecordQuery, fn fu
 	if q.IDs != nil {
 		return r.scanByID(env, collectionID, q, fn)
 	}
-	after := q.After
-	if !q.ModifiedAfter.IsZero() {
-		before, err := r.lastBefore(env, collectionID, after, q.ModifiedAfter)
-		if err != nil {
-			return err
-		}
-		after = max(after, before)
+	after, err := r.afterTime(env, collectionID, q)
+	if err != nil {
+		return err
 	}
-	query, args := `SELECT `+recordColumns+` FROM records WHERE environment_id = ? AND collection_id = ? AND seq > ?`, []any{env, collectionID, after}
-	if len(q.Actions) > 0 {
-		query += ` AND last_action IN ` + inList(len(q.Actions))
-		for _, a := range q.Actions {
-			args = append(args, string(a))
-		}
-	}
-	query += ` ORDER BY seq`
+	where, args := conditions(env, collectionID, after, q)
+	query := `SELECT ` + recordColumns + where + ` ORDER BY seq`
 	if q.Limit > 0 {
 		query, args = query+` LIMIT ?`, append(args, q.Limit)
 	}
@@ -146,6 +137,24 @@ func (r *reader) ScanRecords(env, collectionID int64, q store.RecordQuery, fn fu
 		}
 		return nil
 	}, args...)
+}
+
+// conditions selects the records of a query that names no ids.
+func conditions(env, collectionID, after int64, q store.RecordQuery) (where string, args []any) {
+	where, args = ` FROM records WHERE environment_id = ? AND collection_id = ? AND seq > ? AND last_action <> ''`, []any{env, collectionID, after}
+	if len(q.Actions) > 0 {
+		where += ` AND last_action IN ` + inList(len(q.Actions))
+		for _, a := range q.Actions {
+			args = append(args, string(a))
+		}
+	}
+	if q.Until > 0 {
+		where, args = where+` AND seq <= ?`, append(args, q.Until)
+	}
+	if q.UntouchedBy > 0 {
+		where, args = where+` AND deleted_at IS NULL AND touched_by < ?`, append(args, q.UntouchedBy)
+	}
+	return where, args
 }
 
 // lastBefore is the position up to which records were last modified at or
@@ -189,7 +198,8 @@ func (r *reader) scanByID(env, collectionID int64, q store.RecordQuery, fn func(
 	}
 	var list []*syncline.Record
 	for _, rec := range found {
-		if rec.Seq > q.After && (q.ModifiedAfter.IsZero() || rec.LastModifiedAt.After(q.ModifiedAfter)) &&
+		if rec.LastAction != "" && rec.Seq > q.After && (q.Until == 0 || rec.Seq <= q.Until) &&
+			(q.UntouchedBy == 0 || !rec.Deleted() && rec.TouchedBy < q.UntouchedBy) && (q.ModifiedAfter.IsZero() || rec.LastModifiedAt.After(q.ModifiedAfter)) &&
 			(len(q.Actions) == 0 || slices.Contains(q.Actions, rec.LastAction)) {
 			list = append(list, rec)
 		}
@@ -218,16 +228,26 @@ func (t *tx) PutRecords(env, collectionID int64, records []*syncline.Record) err
 	if err := t.moveCollection(env, collectionID, records); err != nil {
 		return err
 	}
+	return t.put(env, collectionID, records)
+}
+
+func (t *tx) RestateRecords(env, collectionID int64, records []*syncline.Record) error {
+	return t.put(env, collectionID, records)
+}
+
+func (t *tx) put(env, collectionID int64, records []*syncline.Record) error {
 	for _, r := range records {
 		_, _, err := t.exec(`INSERT INTO records (environment_id, `+recordColumns+`)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 			ON CONFLICT (environment_id, collection_id, external_id) DO UPDATE SET seq = excluded.seq, hash = excluded.hash,
 				payload = excluded.payload, first_seen_at = excluded.first_seen_at, last_modified_at = excluded.last_modified_at,
 				deleted_at = excluded.deleted_at, pruned_at = excluded.pruned_at, last_action = excluded.last_action,
 				writer_lineage = excluded.writer_lineage, writer_lane_id = excluded.writer_lane_id,
-				writer_event_id = excluded.writer_event_id, writer_run_id = excluded.writer_run_id, touched_by = excluded.touched_by`,
+				writer_event_id = excluded.writer_event_id, writer_run_id = excluded.writer_run_id, touched_by = excluded.touched_by,
+				version = excluded.version, field_versions = excluded.field_versions, payload_key_id = excluded.payload_key_id`,
 			env, collectionID, r.ID, r.Seq, r.Hash, []byte(r.Payload), r.FirstSeenAt, r.LastModifiedAt, r.DeletedAt, r.PrunedAt, string(r.LastAction),
-			r.Writer.Lineage, r.Writer.LaneID, r.Writer.EventID, r.Writer.RunID, r.TouchedBy)
+			r.Writer.Lineage, r.Writer.LaneID, r.Writer.EventID, r.Writer.RunID, r.TouchedBy,
+			r.Version, r.FieldVersions, r.PayloadKeyID)
 		if err != nil {
 			return err
 		}
@@ -270,10 +290,52 @@ func (t *tx) EmptyCollection(env, collectionID int64) error {
 	if err != nil {
 		return err
 	}
-	if err := t.exec1(missing{"collection", collectionID}, `UPDATE collections SET last_seq = ?, purged_seq = ?
+	if err := t.exec1(missing{"collection", collectionID}, `UPDATE collections SET last_seq = ?, purged_seq = ?, window_id = 0, window_seq = 0
 		WHERE id = ? AND environment_id = ?`, seq, seq, collectionID, env); err != nil {
+		return err
+	}
+	var now time.Time
+	t.stamp(&now)
+	if _, _, err := t.exec(`UPDATE delete_windows SET state = 'closed', closed_at = ?
+		WHERE environment_id = ? AND collection_id = ? AND closed_at IS NULL`, now, env, collectionID); err != nil {
+		return err
+	}
+	if _, _, err := t.exec(`DELETE FROM record_history WHERE environment_id = ? AND collection_id = ?`, env, collectionID); err != nil {
 		return err
 	}
 	_, _, err = t.exec(`DELETE FROM records WHERE environment_id = ? AND collection_id = ?`, env, collectionID)
 	return err
+}
+
+func (r *reader) CountMatching(env, collectionID int64, q store.RecordQuery) (int, error) {
+	if q.IDs != nil || q.Limit > 0 {
+		n := 0
+		err := r.ScanRecords(env, collectionID, q, func(*syncline.Record) bool { n++; return true })
+		return n, err
+	}
+	after, err := r.afterTime(env, collectionID, q)
+	if err != nil {
+		return 0, err
+	}
+	where, args := conditions(env, collectionID, after, q)
+	n, err := r.number(`SELECT count(*)`+where, args...)
+	return int(n), err
+}
+
+// afterTime is the position after which a query begins, its time included.
+func (r *reader) afterTime(env, collectionID int64, q store.RecordQuery) (int64, error) {
+	if q.ModifiedAfter.IsZero() {
+		return q.After, nil
+	}
+	before, err := r.lastBefore(env, collectionID, q.After, q.ModifiedAfter)
+	return max(q.After, before), err
+}
+
+func (r *reader) CollectionByID(env, id int64) (syncline.Collection, error) {
+	return one(r, missing{"collection", id}, `SELECT `+collectionColumns+` FROM collections WHERE id = ? AND environment_id = ?`, scanCollection, id, env)
+}
+
+func (r *reader) AllCollections(env, after int64, n int) ([]syncline.Collection, error) {
+	return all(r, `SELECT `+collectionColumns+` FROM collections
+		WHERE environment_id = ? AND id > ? ORDER BY id LIMIT ?`, scanCollection, env, after, limit(n))
 }

@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"testing"
+	"time"
 
 	"syncline"
 	"syncline/internal/store"
@@ -10,7 +11,8 @@ import (
 var environmentTests = []test{
 	{"an environment is found by id, UUID and name, with every field", func(t *testing.T, w *world) {
 		e := syncline.Environment{UUID: "11111111-2222-4333-8444-555555555555", Name: "prod", SigningKey: syncline.Sealed{KeyID: "k1", Data: []byte{0, 1, 2}},
-			WebhookURL: "https://app.example/hook", WebhookURLSecondary: "https://app.example/second", CreatedAt: start}
+			WebhookURL: "https://app.example/hook", WebhookURLSecondary: "https://app.example/second",
+			Retention: syncline.Retention{Payloads: 720 * time.Hour, Deleted: time.Hour}, CreatedAt: start}
 		w.update(func(tx store.Tx) error { return tx.CreateEnvironment(&e) })
 		for name, get := range map[string]func(r store.Reader) (syncline.Environment, error){
 			"id":   func(r store.Reader) (syncline.Environment, error) { return r.Environment(e.ID) },

@@ -59,6 +59,8 @@ var instanceTests = []test{
 		i.State, i.FrequencyOverride, i.Epoch, i.NextDueAt, i.TriggerPending = syncline.InstancePaused, "every 30s", 7, seconds(5), true
 		i.PollRunID, i.LastPollRunID, i.LastSyncDate, i.PollFailures = 3, 2, seconds(1), 4
 		i.PollCheckpoint, i.WebhookCheckpoint = json.RawMessage(`{"page": 2}`), json.RawMessage(`{"n":1}`)
+		i.Reconcile = syncline.Reconcile{FullAt: seconds(2), Full: true, Contested: 3,
+			Rewind: &syncline.Rewind{Checkpoint: json.RawMessage(`{"page":1}`), LastSyncDate: seconds(1)}}
 		w.update(func(tx store.Tx) error { return tx.UpdateInstance(&i) })
 		i.PollLease = lease
 		same(t, "written", w.getInstance(i.ID), i)

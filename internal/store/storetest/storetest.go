@@ -33,6 +33,8 @@ func Run(t *testing.T, open Open) {
 		{"deliveries", deliveryTests},
 		{"runs", runTests},
 		{"records", recordTests},
+		{"windows", windowTests},
+		{"history", historyTests},
 		{"notifications", notificationTests},
 		{"housekeeping", housekeepingTests},
 		{"transactions", transactionTests},
