@@ -2,6 +2,7 @@ package syncline
 
 import (
 	"encoding/json"
+	"strings"
 	"time"
 )
 
@@ -34,6 +35,15 @@ func CollectionModel(model, variant string) string {
 		return model
 	}
 	return model + "::" + variant
+}
+
+// SplitModel is the inverse of [CollectionModel].
+func SplitModel(collectionModel string) (model, variant string) {
+	model, variant, found := strings.Cut(collectionModel, "::")
+	if !found {
+		variant = BaseVariant
+	}
+	return model, variant
 }
 
 // Action is what happened last to a record.

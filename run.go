@@ -83,6 +83,7 @@ type ModelResult struct {
 	Unchanged int `json:"unchanged,omitempty"`
 	Skipped   int `json:"skipped,omitempty"`   // guarded: someone else changed the record later
 	Contested int `json:"contested,omitempty"` // of these, with another payload than the cache has
+	Older     int `json:"older,omitempty"`     // of the skipped, older by the field that keep_newest compares
 	Unknown   int `json:"unknown,omitempty"`   // updates and deletes of ids that are not there
 }
 
@@ -97,6 +98,7 @@ func (m ModelResult) Add(o ModelResult) ModelResult {
 	m.Unchanged += o.Unchanged
 	m.Skipped += o.Skipped
 	m.Contested += o.Contested
+	m.Older += o.Older
 	m.Unknown += o.Unknown
 	return m
 }

@@ -114,6 +114,7 @@ func (p *Polls) begin(ctx context.Context, c schedule.Claim) (s *host.Subject, r
 		if s.Instance.LastSyncDate.IsZero() {
 			run.SyncType = syncline.SyncInitial
 		}
+		run.Mode = mode(&s.Instance, &s.Function.Active.Manifest, run.StartedAt)
 		if run.Lineage, err = lineage(tx, &s.Instance); err != nil {
 			return err
 		}
@@ -125,6 +126,43 @@ func (p *Polls) begin(ctx context.Context, c schedule.Claim) (s *host.Subject, r
 		return tx.UpdateInstance(&s.Instance)
 	})
 	return s, run, err
+}
+
+// mode prepares the instance for the poll that begins: a full one forgets what
+// earlier ones left, one that rewinds begins where a contested one did. A poll
+// that goes on from the checkpoint of a full one that did not end is full too.
+func mode(i *syncline.SyncInstance, m *syncline.Manifest, now time.Time) syncline.RunMode {
+	r := &i.Reconcile
+	switch {
+	case r.Full:
+		return syncline.ModeFull
+	case reconcileDue(i, m, now):
+		r.Full, r.Rewind = true, nil
+		i.PollCheckpoint = nil
+		return syncline.ModeFull
+	case r.Rewind != nil:
+		i.PollCheckpoint, i.LastSyncDate = r.Rewind.Checkpoint, r.Rewind.LastSyncDate
+		r.Rewind = nil
+		return syncline.ModeRewind
+	}
+	return syncline.ModeNormal
+}
+
+// reconcileDue reports whether it is time to fetch everything once more. The
+// first poll of an instance does so anyway.
+func reconcileDue(i *syncline.SyncInstance, m *syncline.Manifest, now time.Time) bool {
+	if m.Reconcile == "" || i.LastSyncDate.IsZero() {
+		return false
+	}
+	every, err := syncline.ParseFrequency(m.Reconcile)
+	if err != nil {
+		return false // the bundler checked it
+	}
+	since := i.Reconcile.FullAt
+	if since.IsZero() {
+		since = i.CreatedAt
+	}
+	return !now.Before(since.Add(every))
 }
 
 // lineage is that of the poll before, when it did not succeed and left a
@@ -189,7 +227,9 @@ func (p *Polls) finish(ctx context.Context, c schedule.Claim, s *host.Subject, h
 	}
 	// The end is written also while shutting down.
 	ctx = context.WithoutCancel(ctx)
+	var ended syncline.Run
 	commit := func(tx store.Tx) error {
+		ended = *run
 		if err := h.Fence(tx); err != nil {
 			return err
 		}
@@ -200,6 +240,14 @@ func (p *Polls) finish(ctx context.Context, c schedule.Claim, s *host.Subject, h
 		i.PollRunID, i.LastPollRunID = 0, run.ID
 		switch run.Status {
 		case syncline.RunSuccess:
+			if err := h.CommitDeletes(tx, &ended, now); err != nil {
+				return err
+			}
+			if i.Reconcile.Full || i.LastSyncDate.IsZero() {
+				// Everything was fetched: what was contested before was seen again. What
+				// was contested by this run itself remains.
+				i.Reconcile = syncline.Reconcile{FullAt: run.StartedAt, Contested: contestedBy(&ended), Rewind: i.Reconcile.Rewind}
+			}
 			i.LastSyncDate, i.PollFailures = run.StartedAt, 0
 		case syncline.RunFailed:
 			i.PollFailures++
@@ -214,10 +262,10 @@ func (p *Polls) finish(ctx context.Context, c schedule.Claim, s *host.Subject, h
 		if err := tx.UpdateInstance(&i); err != nil {
 			return err
 		}
-		if err := p.close(tx, run, lines); err != nil {
+		if err := p.close(tx, &ended, lines); err != nil {
 			return err
 		}
-		if err := p.announce(tx, s, run, now); err != nil {
+		if err := p.announce(tx, s, &ended, now); err != nil {
 			return err
 		}
 		return tx.ReleasePoll(s.Environment.ID, i.ID, c.Lease.Epoch)
@@ -240,9 +288,17 @@ func (p *Polls) finish(ctx context.Context, c schedule.Claim, s *host.Subject, h
 		})
 	}
 	if end == nil {
+		*run = ended
 		p.Announced()
 	}
 	return end
+}
+
+func contestedBy(run *syncline.Run) (n int) {
+	for _, r := range run.Models {
+		n += r.Contested
+	}
+	return n
 }
 
 func (p *Polls) close(tx store.Tx, run *syncline.Run, lines []syncline.LogLine) error {

@@ -76,7 +76,8 @@ func (e *Engine) newCall(s *host.Subject, run *syncline.Run, entry fn.Entry) fn.
 			Paginate:          e.Paginate(s.Integration.Provider),
 		},
 	}
-	if last := s.Instance.LastSyncDate; !last.IsZero() {
+	// A full poll is to fetch everything, as the first one did.
+	if last := s.Instance.LastSyncDate; !last.IsZero() && run.Mode != syncline.ModeFull {
 		c.Context.LastSyncDate = last.UTC().Format("2006-01-02T15:04:05.000Z07:00")
 	}
 	return c

@@ -16,7 +16,8 @@ const (
 	MethodBatchSave   = "batchSave"
 	MethodBatchUpdate = "batchUpdate"
 	MethodBatchDelete = "batchDelete"
-	// MethodSetMergingStrategy takes {"model", "strategy"} and returns null.
+	// MethodSetMergingStrategy takes {"model", "strategy", "field"} and returns
+	// null; field is for keep_newest.
 	MethodSetMergingStrategy = "setMergingStrategy"
 	// MethodGetRecordsByIDs takes {"model", "ids"} and returns {id: record}.
 	MethodGetRecordsByIDs = "getRecordsByIds"

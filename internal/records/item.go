@@ -45,6 +45,7 @@ type Item struct {
 	ID      string
 	Payload json.RawMessage // OpSave: the record; OpUpdate: the part to merge
 	Hash    []byte          // OpSave only
+	Version string          // under keep_newest; "" for a delete without one
 }
 
 // Batch is a checked batch of one operation on one collection. Making it costs
@@ -58,9 +59,13 @@ type Batch struct {
 // NewBatch checks records and computes their identity. The error names the
 // index of the first bad record and what is wrong with it.
 func NewBatch(op Op, model string, raws []json.RawMessage) (*Batch, error) {
+	return newBatch(op, model, raws, Rules{})
+}
+
+func newBatch(op Op, model string, raws []json.RawMessage, rules Rules) (*Batch, error) {
 	b := &Batch{Op: op, Items: make([]Item, 0, len(raws))}
 	for i, raw := range raws {
-		item, err := newItem(op, raw)
+		item, err := newItem(op, raw, rules)
 		if err != nil {
 			e := syncline.Errorf(syncline.CodeOf(err), "%s(%s): record %d: %w", op, model, i, err)
 			return nil, e.WithField(model + "[" + strconv.Itoa(i) + "]")
@@ -71,7 +76,7 @@ func NewBatch(op Op, model string, raws []json.RawMessage) (*Batch, error) {
 	return b, nil
 }
 
-func newItem(op Op, raw json.RawMessage) (Item, error) {
+func newItem(op Op, raw json.RawMessage, rules Rules) (Item, error) {
 	raw = bytes.TrimSpace(raw)
 	if len(raw) == 0 || raw[0] != '{' {
 		return Item{}, syncline.Errorf(syncline.CodeInvalid, "is not an object but %s", kindOf(raw))
@@ -80,20 +85,30 @@ func newItem(op Op, raw json.RawMessage) (Item, error) {
 		return Item{}, syncline.Errorf(syncline.CodeTooLarge, "has %d bytes; the limit for one record is %d (8 MiB)", len(raw), MaxRecordBytes).
 			WithHint("leave out fields that the app does not need, or keep large content elsewhere and save a link")
 	}
-	id, err := recordID(raw)
+	item := Item{Payload: raw}
+	c := newCanonicalizer(raw)
+	defer c.release()
+	hash, err := c.hash()
+	if err == nil {
+		item.ID, err = ParseID(c.id)
+	} else {
+		// What has no canonical form may be an update's or a deletion's, and
+		// otherwise gets the error that it had were it read for its id alone.
+		if item.ID, err = recordID(raw); err == nil && op == OpSave {
+			_, err = Hash(raw)
+		}
+	}
 	if err != nil {
 		return Item{}, err
 	}
-	item := Item{ID: id, Payload: raw}
 	if op == OpSave {
-		if item.Hash, err = Hash(raw); err != nil {
-			return Item{}, err
-		}
+		item.Hash = hash
 	}
 	return item, nil
 }
 
-// recordID returns the record's id as the collection's key.
+// recordID returns the record's id as the collection's key, as encoding/json
+// finds it.
 func recordID(raw json.RawMessage) (string, error) {
 	var head struct {
 		ID json.RawMessage `json:"id"`
@@ -119,8 +134,10 @@ func ParseID(raw json.RawMessage) (string, error) {
 		id, err := Canonical(raw)
 		return string(id), err
 	}
-	var id string
-	if err := json.Unmarshal(raw, &id); err != nil {
+	id, ok := plainString(raw)
+	if ok {
+		// Nothing to decode.
+	} else if err := json.Unmarshal(raw, &id); err != nil {
 		return "", syncline.Errorf(syncline.CodeInvalid, "has an unreadable id: %w", err)
 	}
 	switch {
@@ -132,6 +149,15 @@ func ParseID(raw json.RawMessage) (string, error) {
 		return "", syncline.Errorf(syncline.CodeInvalid, "has an id that is not valid UTF-8")
 	}
 	return id, nil
+}
+
+// plainString reads a JSON string of ASCII without escapes.
+func plainString(raw []byte) (string, bool) {
+	n := len(raw) - 1
+	if n < 1 || raw[n] != '"' || plainBytes(raw[1:n]) != n-1 || !isASCII(raw) {
+		return "", false
+	}
+	return string(raw[1:n]), true
 }
 
 func kindOf(raw []byte) string {

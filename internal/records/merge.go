@@ -20,6 +20,7 @@ type Guard struct {
 	// under any strategy, and events of its lane that came between are not
 	// its own.
 	Replayed bool
+	Rules    Rules
 }
 
 // Outcome is what a write came to.
@@ -33,7 +34,9 @@ const (
 	Deleted
 	Skipped   // guarded, and the payload is what the cache has anyway
 	Contested // guarded, and the payload differs from the cache
+	Older     // keep_newest: what stands is newer
 	Unknown   // update or delete of an id that is not there
+	Marked    // keep_newest: delete of an id that was never there, noted for older saves that may come
 )
 
 // Decision is a write's outcome and, when it changes the record, what the
@@ -42,6 +45,12 @@ type Decision struct {
 	Outcome Outcome
 	Payload json.RawMessage
 	Hash    []byte
+	// Version and FieldVersions are the record's, under keep_newest.
+	Version       string
+	FieldVersions json.RawMessage
+	// Restate says that an unchanged record is to be written all the same: its
+	// versions moved, and what readers are told of did not.
+	Restate bool
 }
 
 // Changes reports whether the record changes.
@@ -52,9 +61,12 @@ func (d Decision) Changes() bool {
 // Decide is the merge kernel: what a write does to a record. existing is nil
 // when the collection has no row of that id. It is pure.
 func Decide(existing *syncline.Record, op Op, in Item, g Guard) (Decision, error) {
+	if g.Strategy == syncline.StrategyKeepNewest {
+		return decideNewest(existing, op, in, g)
+	}
 	if existing == nil {
 		if op == OpSave {
-			return Decision{Added, in.Payload, in.Hash}, nil
+			return Decision{Outcome: Added, Payload: in.Payload, Hash: in.Hash}, nil
 		}
 		return Decision{Outcome: Unknown}, nil
 	}
@@ -67,9 +79,9 @@ func Decide(existing *syncline.Record, op Op, in Item, g Guard) (Decision, error
 		case same:
 			return Decision{Outcome: Unchanged}, nil
 		case existing.Deleted():
-			return Decision{Added, in.Payload, in.Hash}, nil
+			return Decision{Outcome: Added, Payload: in.Payload, Hash: in.Hash}, nil
 		}
-		return Decision{Updated, in.Payload, in.Hash}, nil
+		return Decision{Outcome: Updated, Payload: in.Payload, Hash: in.Hash}, nil
 
 	case OpUpdate:
 		// A part cannot bring a deleted record back, nor stand on a payload
@@ -81,7 +93,7 @@ func Decide(existing *syncline.Record, op Op, in Item, g Guard) (Decision, error
 		if err != nil {
 			return Decision{}, err
 		}
-		hash, err := Hash(merged)
+		hash, err := g.Rules.hash(merged)
 		if err != nil {
 			return Decision{}, err
 		}
@@ -92,7 +104,7 @@ func Decide(existing *syncline.Record, op Op, in Item, g Guard) (Decision, error
 		case same:
 			return Decision{Outcome: Unchanged}, nil
 		}
-		return Decision{Updated, merged, hash}, nil
+		return Decision{Outcome: Updated, Payload: merged, Hash: hash}, nil
 
 	case OpDelete:
 		switch {
@@ -101,7 +113,7 @@ func Decide(existing *syncline.Record, op Op, in Item, g Guard) (Decision, error
 		case existing.Deleted():
 			return Decision{Outcome: Unchanged}, nil
 		}
-		return Decision{Deleted, existing.Payload, existing.Hash}, nil
+		return Decision{Outcome: Deleted, Payload: existing.Payload, Hash: existing.Hash}, nil
 	}
 	return Decision{}, syncline.Errorf(syncline.CodeInternal, "unknown operation %d", op)
 }

@@ -2,10 +2,12 @@ package schedule
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"syncline"
 	"syncline/internal/clock"
+	"syncline/internal/records"
 	"syncline/internal/store"
 )
 
@@ -42,13 +44,16 @@ func (c *Control) Trigger(ctx context.Context, env, instanceID int64, o TriggerO
 		i.PollCheckpoint, i.WebhookCheckpoint = nil, nil
 		i.LastSyncDate = time.Time{}
 		i.PollFailures = 0
+		i.Reconcile = syncline.Reconcile{}
 		if err := tx.ReleasePoll(env, i.ID, i.PollLease.Epoch); err != nil {
 			return err
 		}
-		if o.EmptyCache {
-			return emptyCache(tx, i)
-		}
-		return nil
+		return eachCollection(tx, i, func(id int64) error {
+			if o.EmptyCache {
+				return tx.EmptyCollection(env, id)
+			}
+			return records.CloseWindows(tx, env, id, c.Clock.Now())
+		})
 	})
 	if err == nil {
 		if o.Reset {
@@ -59,11 +64,13 @@ func (c *Control) Trigger(ctx context.Context, env, instanceID int64, o TriggerO
 	return err
 }
 
-func emptyCache(tx store.Tx, i *syncline.SyncInstance) error {
+// eachCollection calls fn for the collections that an instance writes to.
+func eachCollection(tx store.Tx, i *syncline.SyncInstance, fn func(id int64) error) error {
 	f, err := tx.Function(i.EnvironmentID, i.FunctionID)
 	if err != nil {
 		return err
 	}
+	var ids []int64
 	for model := range f.Active.Manifest.Models {
 		coll, err := tx.Collection(i.EnvironmentID, i.ConnectionID, syncline.CollectionModel(model, i.Variant))
 		if syncline.CodeOf(err) == syncline.CodeNotFound {
@@ -72,7 +79,11 @@ func emptyCache(tx store.Tx, i *syncline.SyncInstance) error {
 		if err != nil {
 			return err
 		}
-		if err := tx.EmptyCollection(i.EnvironmentID, coll.ID); err != nil {
+		ids = append(ids, coll.ID)
+	}
+	slices.Sort(ids) // the order in which everyone locks them
+	for _, id := range ids {
+		if err := fn(id); err != nil {
 			return err
 		}
 	}

@@ -41,6 +41,10 @@ type description struct {
 	HasOnWebhook         bool                       `json:"hasOnWebhook"`
 	Scopes               []string                   `json:"scopes"`
 	Order                string                     `json:"order"`
+	Reconcile            string                     `json:"reconcile"`
+	RewindContested      bool                       `json:"rewindContested"`
+	History              map[string]string          `json:"history"`
+	IgnoredFields        map[string][]string        `json:"ignoredFields"`
 	Problems             []struct{ Field, Name, Message, Hint string }
 }
 

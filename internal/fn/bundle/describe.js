@@ -21,6 +21,19 @@ const strings = (field, value) => {
   if (value === undefined || value === null) return [];
   return Array.isArray(value) && value.every((v) => typeof v === 'string') ? value : wrong(field, 'is not an array of strings') ?? [];
 };
+// byModel reads an option that says something of some models: check makes the value of one.
+const byModel = (field, value, models, check, form) => {
+  const out = {};
+  if (value === undefined || value === null) return out;
+  if (typeof value !== 'object' || Array.isArray(value)) { wrong(field, `is not an object such as ${form}`); return out; }
+  for (const [name, v] of Object.entries(value)) {
+    if (!Object.prototype.hasOwnProperty.call(models, name)) wrong(field, `names ${name}, which is not among the models`);
+    else if (check(v)) out[name] = v;
+    else wrong(field, `of ${name} is not what it takes`, undefined, `for example ${form}`);
+  }
+  return out;
+};
+const isStrings = (v) => Array.isArray(v) && v.every((s) => typeof s === 'string' && s !== '');
 
 export default {
   exec: async () => {
@@ -37,7 +50,11 @@ export default {
       metadata: schema('metadata', d.metadata), checkpoint: schema('checkpoint', d.checkpoint),
       input: schema('input', d.input), output: schema('output', d.output), event: string('event', d.event),
       webhookSubscriptions: strings('webhookSubscriptions', d.webhookSubscriptions), hasExec: typeof d.exec === 'function',
-      hasOnWebhook: typeof d.onWebhook === 'function', scopes: strings('scopes', d.scopes), order: string('order', d.order), problems: found,
+      hasOnWebhook: typeof d.onWebhook === 'function', scopes: strings('scopes', d.scopes), order: string('order', d.order),
+      reconcile: string('reconcile', d.reconcile), rewindContested: d.rewindContested === true,
+      history: byModel('history', d.history, models, (v) => typeof v === 'string', "history: { Issue: '90 days' }"),
+      ignoredFields: byModel('ignoredFields', d.ignoredFields, models, isStrings, "ignoredFields: { Issue: ['last_viewed_at'] }"),
+      problems: found,
     };
   },
 };

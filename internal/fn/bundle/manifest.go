@@ -97,6 +97,25 @@ func manifest(dir string, f found, d *description) (m syncline.Manifest, problem
 	default:
 		bad(at(`\border\s*:`), "order "+strconv.Quote(d.Order)+" is unknown", "use 'lane', 'object' or 'none'")
 	}
+	m.Reconcile, m.RewindContested = d.Reconcile, d.RewindContested
+	if d.Reconcile != "" {
+		if _, err := syncline.ParseFrequency(d.Reconcile); err != nil {
+			message, _ := explain(err)
+			bad(at(`\breconcile\s*:`), "reconcile: "+message, "write it as 'every day' or 'every week'")
+		}
+	}
+	m.History, m.IgnoredFields = d.History, d.IgnoredFields
+	for _, name := range sortedKeys(d.History) {
+		if _, err := syncline.ParseAge(d.History[name]); err != nil {
+			message, hint := explain(err)
+			bad(at(`\bhistory\s*:`), "history of "+name+": "+message, hint)
+		}
+	}
+	for _, name := range sortedKeys(d.IgnoredFields) {
+		if slices.Contains(d.IgnoredFields[name], "id") {
+			bad(at(`\bignoredFields\s*:`), "ignoredFields of "+name+" names id", "the id tells records apart; take it out")
+		}
+	}
 	return m, problems, warnings
 }
 

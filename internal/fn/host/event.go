@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"syncline"
@@ -126,17 +125,20 @@ func (e *Event) Call(ctx context.Context, method string, args json.RawMessage) (
 		}
 		e.drain.metadata = append(e.drain.metadata, metadataChange{change, method == fn.MethodSetMetadata})
 		return nil, nil
+	case fn.MethodTrackDeletesStart, fn.MethodTrackDeletesEnd:
+		return nil, syncline.Errorf(syncline.CodeInvalid, "nango.%s was called in onWebhook: a webhook does not tell of everything that there is", method).
+			WithHint("track deletes in exec, around a complete listing; in onWebhook use batchDelete")
 	}
 	return nil, notOffered(method)
 }
 
 func (e *Event) batch(op records.Op, raw json.RawMessage) (json.RawMessage, error) {
-	model, batch, err := e.batchArgs(op, raw)
+	model, batch, rules, err := e.batchArgs(op, raw)
 	if err != nil {
 		return nil, err
 	}
 	w := syncline.Writer{LaneID: e.event.LaneID, EventID: e.event.ID}
-	guard := e.guard(model, w, e.event.Replay > 0)
+	guard := e.guard(model, rules, w, e.event.Replay > 0)
 	if err := e.drain.overlay.Stage(e.from.overlay, e.collection(model), batch, guard); err != nil {
 		return nil, err
 	}
@@ -199,10 +201,12 @@ func (e *Event) Commit(tx store.Tx, run *syncline.Run, now time.Time) error {
 		return err
 	}
 	run.Models, run.Warnings = map[string]syncline.ModelResult{}, nil
+	contested := 0
 	for _, collection := range slices.Sorted(maps.Keys(results)) {
-		model, _, _ := strings.Cut(collection, "::")
+		model, _ := syncline.SplitModel(collection)
 		r := results[collection]
 		run.Models[model] = r
+		contested += r.Contested
 		run.Warnings = append(run.Warnings, Warnings(model, r)...)
 	}
 	if changes := e.drain.metadata[e.from.metadata:e.to.metadata]; len(changes) > 0 {
@@ -216,15 +220,19 @@ func (e *Event) Commit(tx store.Tx, run *syncline.Run, now time.Time) error {
 			return err
 		}
 	}
-	if n := e.to.checkpoint; n > e.from.checkpoint {
-		i, err := tx.Instance(e.subject.Environment.ID, e.subject.Instance.ID)
-		if err != nil {
-			return err
-		}
-		i.WebhookCheckpoint = e.drain.checkpoint[n-1]
-		return tx.UpdateInstance(&i)
+	n := e.to.checkpoint
+	if n == e.from.checkpoint && contested == 0 {
+		return nil
 	}
-	return nil
+	i, err := tx.Instance(e.subject.Environment.ID, e.subject.Instance.ID)
+	if err != nil {
+		return err
+	}
+	if n > e.from.checkpoint {
+		i.WebhookCheckpoint = e.drain.checkpoint[n-1]
+	}
+	i.Reconcile.Contested += contested
+	return tx.UpdateInstance(&i)
 }
 
 // Lock locks every collection that the drain writes to, in ascending id.

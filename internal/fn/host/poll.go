@@ -21,6 +21,8 @@ type Poll struct {
 	lease syncline.Lease
 	run   *syncline.Run // Models and Warnings are kept current
 	warns map[string]bool
+	// ends are the delete-tracking windows that end with the run's success, by model.
+	ends map[string]int64
 }
 
 var _ fn.Host = (*Poll)(nil)
@@ -29,7 +31,7 @@ var _ fn.Host = (*Poll)(nil)
 // at its start. run is updated as batches commit.
 func NewPoll(d *Deps, s *Subject, lease syncline.Lease, run *syncline.Run, watermark int64) *Poll {
 	run.Models = map[string]syncline.ModelResult{}
-	return &Poll{session: newSession(d, s, watermark), lease: lease, run: run, warns: map[string]bool{}}
+	return &Poll{session: newSession(d, s, watermark), lease: lease, run: run, warns: map[string]bool{}, ends: map[string]int64{}}
 }
 
 // Call answers one host call.
@@ -47,6 +49,10 @@ func (p *Poll) Call(ctx context.Context, method string, args json.RawMessage) (j
 		return nil, p.setMergingStrategy(args)
 	case fn.MethodGetRecordsByIDs:
 		return p.recordsByIDs(ctx, args)
+	case fn.MethodTrackDeletesStart:
+		return nil, p.trackDeletesStart(ctx, args)
+	case fn.MethodTrackDeletesEnd:
+		return nil, p.trackDeletesEnd(ctx, args)
 	case fn.MethodGetCheckpoint:
 		return p.checkpoint(ctx)
 	case fn.MethodSaveCheckpoint:
@@ -70,16 +76,14 @@ func notOffered(method string) error {
 }
 
 func (p *Poll) batch(ctx context.Context, op records.Op, raw json.RawMessage) (json.RawMessage, error) {
-	model, batch, err := p.batchArgs(op, raw)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	model, batch, rules, err := p.batchArgs(op, raw)
 	if err != nil {
 		return nil, err
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	guard := p.guard(model, syncline.Writer{Lineage: p.run.Lineage, RunID: p.run.ID}, false)
-	target := records.Target{
-		EnvironmentID: p.subject.Environment.ID, ConnectionID: p.subject.Connection.ID, Model: p.collection(model),
-	}
+	guard := p.guard(model, rules, p.writer(), false)
+	target := p.target(model)
 	for _, part := range batch.Chunks(chunk) {
 		var run syncline.Run
 		var unknown int
@@ -89,8 +93,13 @@ func (p *Poll) batch(ctx context.Context, op records.Op, raw json.RawMessage) (j
 				return err
 			}
 			run = *p.run
-			run.Models = withResult(run.Models, model, result)
+			run.Models = WithResult(run.Models, model, result)
 			unknown = result.Unknown
+			if result.Contested > 0 {
+				if err := p.contested(tx, result.Contested); err != nil {
+					return err
+				}
+			}
 			return tx.UpdateRun(&run)
 		})
 		if err != nil {
@@ -104,6 +113,29 @@ func (p *Poll) batch(ctx context.Context, op records.Op, raw json.RawMessage) (j
 	return json.RawMessage("true"), nil
 }
 
+func (p *Poll) writer() syncline.Writer {
+	return syncline.Writer{Lineage: p.run.Lineage, RunID: p.run.ID}
+}
+
+func (p *Poll) target(model string) records.Target {
+	return records.Target{EnvironmentID: p.subject.Environment.ID, ConnectionID: p.subject.Connection.ID, Model: p.collection(model)}
+}
+
+// contested counts records that a batch left alone. Where the sync asks for it,
+// the next poll begins once more at the checkpoint that stands now: the batch
+// came after it.
+func (p *Poll) contested(tx store.Tx, n int) error {
+	i, err := tx.Instance(p.subject.Environment.ID, p.subject.Instance.ID)
+	if err != nil {
+		return err
+	}
+	i.Reconcile.Contested += n
+	if p.subject.Function.Active.Manifest.RewindContested && p.run.Mode == syncline.ModeNormal && i.Reconcile.Rewind == nil {
+		i.Reconcile.Rewind = &syncline.Rewind{Checkpoint: i.PollCheckpoint, LastSyncDate: i.LastSyncDate}
+	}
+	return tx.UpdateInstance(&i)
+}
+
 // warnUnknown says, once per model and operation, that ids were not found.
 func (p *Poll) warnUnknown(op records.Op, model string, n int) {
 	if key := op.String() + model; !p.warns[key] {
@@ -113,7 +145,8 @@ func (p *Poll) warnUnknown(op records.Op, model string, n int) {
 	}
 }
 
-func withResult(models map[string]syncline.ModelResult, model string, r syncline.ModelResult) map[string]syncline.ModelResult {
+// WithResult is the results of a run with those of one more write to a model.
+func WithResult(models map[string]syncline.ModelResult, model string, r syncline.ModelResult) map[string]syncline.ModelResult {
 	sum := make(map[string]syncline.ModelResult, len(models)+1)
 	for name, result := range models {
 		sum[name] = result

@@ -33,6 +33,8 @@ type Deps struct {
 	// metadata, which may decide where parked deliveries go.
 	ConnectionsChanged func(env, integrationID int64)
 	MaxLogLines        int // kept of one run; further ones are counted
+	// MassDelete says when what delete tracking finds missing is held.
+	MassDelete records.MassDelete
 }
 
 // Subject is what a run is about.
@@ -53,15 +55,21 @@ type session struct {
 	// mu makes calls that change state run one at a time, in the order in
 	// which they come.
 	mu         sync.Mutex
-	strategies map[string]syncline.Strategy
+	strategies map[string]strategy
 
 	logs logBuffer
+}
+
+// strategy is how a model's writes are merged, and under keep_newest by which field.
+type strategy struct {
+	name  syncline.Strategy
+	field string
 }
 
 func newSession(d *Deps, s *Subject, watermark int64) session {
 	return session{
 		deps: d, subject: s, marks: newWatermarks(watermark),
-		strategies: map[string]syncline.Strategy{},
+		strategies: map[string]strategy{},
 		logs:       logBuffer{max: d.MaxLogLines, now: d.Clock.Now},
 	}
 }
@@ -99,20 +107,29 @@ func (s *session) http(ctx context.Context, raw json.RawMessage) (json.RawMessag
 }
 
 // guard is the guard of the next batch of model by w.
-func (s *session) guard(model string, w syncline.Writer, replayed bool) records.Guard {
+func (s *session) guard(model string, rules records.Rules, w syncline.Writer, replayed bool) records.Guard {
 	g := records.Guard{
-		Strategy: syncline.StrategyOverride, Watermark: s.marks.batch(model), Writer: w, Replayed: replayed,
+		Strategy: syncline.StrategyOverride, Watermark: s.marks.batch(model), Writer: w, Replayed: replayed, Rules: rules,
 	}
 	if st, ok := s.strategies[model]; ok {
-		g.Strategy = st
+		g.Strategy = st.name
 	}
 	return g
+}
+
+// rules are the rules of a model as the run stands.
+func (s *session) rules(model string) records.Rules {
+	m := &s.subject.Function.Active.Manifest
+	r := records.Rules{Ignored: m.IgnoredFields[model], Version: s.strategies[model].field}
+	_, r.History = m.History[model]
+	return r
 }
 
 func (s *session) setMergingStrategy(raw json.RawMessage) error {
 	var args struct {
 		Model    string            `json:"model"`
 		Strategy syncline.Strategy `json:"strategy"`
+		Field    string            `json:"field"`
 	}
 	if err := decode(raw, &args); err != nil {
 		return err
@@ -122,13 +139,19 @@ func (s *session) setMergingStrategy(raw json.RawMessage) error {
 	}
 	switch args.Strategy {
 	case syncline.StrategyOverride, syncline.StrategyIgnoreIfModifiedAfter:
+		args.Field = ""
+	case syncline.StrategyKeepNewest:
+		if args.Field == "" {
+			return syncline.Errorf(syncline.CodeInvalid, "setMergingStrategy(%s): keep_newest needs the field that it compares", args.Model).
+				WithHint("for example setMergingStrategy({ strategy: 'keep_newest', field: 'updated_at' }, '%s')", args.Model)
+		}
 	default:
 		return syncline.Errorf(syncline.CodeInvalid, "setMergingStrategy(%s): unknown strategy %q", args.Model, args.Strategy).
-			WithHint("use 'override' or 'ignore_if_modified_after'")
+			WithHint("use 'override', 'ignore_if_modified_after' or 'keep_newest'")
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.strategies[args.Model] = args.Strategy
+	s.strategies[args.Model] = strategy{args.Strategy, args.Field}
 	return nil
 }
 
@@ -151,17 +174,30 @@ func (s *session) declared(model string) error {
 		WithHint("it declares %s; add the model to `models` in createSync and deploy again", list(names)).WithField("model")
 }
 
-// batchArgs reads the arguments of a batch call and checks the records.
-func (s *session) batchArgs(op records.Op, raw json.RawMessage) (string, *records.Batch, error) {
+// batchArgs reads the arguments of a batch call and checks the records. It is
+// called with mu held.
+func (s *session) batchArgs(op records.Op, raw json.RawMessage) (model string, b *records.Batch, rules records.Rules, err error) {
 	var args fn.BatchArgs
 	if err := decode(raw, &args); err != nil {
-		return "", nil, err
+		return "", nil, rules, err
 	}
 	if err := s.declared(args.Model); err != nil {
-		return "", nil, err
+		return "", nil, rules, err
 	}
-	b, err := records.NewBatch(op, args.Model, args.Records)
-	return args.Model, b, err
+	rules = s.rules(args.Model)
+	b, err = rules.NewBatch(op, args.Model, args.Records)
+	return args.Model, b, rules, err
+}
+
+// modelArgs reads the argument of a call about a model.
+func (s *session) modelArgs(raw json.RawMessage) (string, error) {
+	var args struct {
+		Model string `json:"model"`
+	}
+	if err := decode(raw, &args); err != nil {
+		return "", err
+	}
+	return args.Model, s.declared(args.Model)
 }
 
 // idsArgs reads the arguments of getRecordsByIds. An id may be a number.

@@ -49,7 +49,9 @@ var windowTests = []test{
 		if c := w.getCollection("Issue"); c.WindowID != 0 || c.WindowSeq != 0 {
 			t.Errorf("closed: %+v", c)
 		}
-		w.fails(syncline.CodeNotFound, func(tx store.Tx) error { return tx.OpenWindow(&syncline.DeleteWindow{EnvironmentID: w.env.ID, CollectionID: 99}) })
+		w.fails(syncline.CodeNotFound, func(tx store.Tx) error {
+			return tx.OpenWindow(&syncline.DeleteWindow{EnvironmentID: w.env.ID, CollectionID: 99})
+		})
 		w.fails(syncline.CodeNotFound, func(tx store.Tx) error { _, err := tx.DeleteWindow(w.env.ID, 99); return err })
 		w.fails(syncline.CodeNotFound, func(tx store.Tx) error {
 			return tx.UpdateWindow(&syncline.DeleteWindow{ID: 99, EnvironmentID: w.env.ID, CollectionID: id})
@@ -325,7 +327,9 @@ var historyTests = []test{
 				t.Errorf("not %q: %q, want %q", key, got, want)
 			}
 		}
-		list := read(w, func(r store.Reader) ([]*syncline.Record, error) { return r.ForeignPayloads(w.env.ID, id, "k3", records[0].Seq, 1) })
+		list := read(w, func(r store.Reader) ([]*syncline.Record, error) {
+			return r.ForeignPayloads(w.env.ID, id, "k3", records[0].Seq, 1)
+		})
 		if len(list) != 1 || list[0].ID != "old" || list[0].PayloadKeyID != "k1" {
 			t.Errorf("a page: %+v", list)
 		}

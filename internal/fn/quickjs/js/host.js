@@ -421,7 +421,7 @@
       batchSave: batch('batchSave'),
       batchUpdate: batch('batchUpdate'),
       batchDelete: batch('batchDelete'),
-      setMergingStrategy: (merging, model) => inOrder('setMergingStrategy', { model, strategy: merging?.strategy ?? merging }),
+      setMergingStrategy: (merging, model) => inOrder('setMergingStrategy', { model, strategy: merging?.strategy ?? merging, field: merging?.field }),
       getRecordsByIds: async (ids, model) => {
         const found = new Map();
         if (!Array.isArray(ids)) throw new TypeError('nango.getRecordsByIds takes an array of ids');
