@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"strings"
 
+	"syncline"
 	"syncline/internal/clock"
 	"syncline/internal/provider"
 	"syncline/internal/schedule"
@@ -32,6 +33,7 @@ type Deps struct {
 	Secrets   *secret.Sealer
 	Catalogue Catalogue
 	Syncs     SyncControl
+	Deletes   DeleteControl // nil: nothing is ever held
 	Hooks     Hooks
 	Clock     clock.Clock
 	Log       *slog.Logger
@@ -65,6 +67,14 @@ type SyncControl interface {
 	Pause(ctx context.Context, env, instanceID int64) error
 	// SetFrequency overrides the sync's frequency; "" goes back to it.
 	SetFrequency(ctx context.Context, env, instanceID int64, frequency string) error
+}
+
+// DeleteControl decides about deletes that are held because they are too many at
+// once; dispatch.Deletes implements it. Errors: not_found, conflict when they
+// are not held any more.
+type DeleteControl interface {
+	Confirm(ctx context.Context, env, windowID int64) (syncline.ModelResult, error)
+	Discard(ctx context.Context, env, windowID int64) error
 }
 
 // Hooks are told after a change has been committed. They return at once.
@@ -157,6 +167,9 @@ func (s *server) routes() {
 	s.handle("PATCH /connection/{connectionId}/metadata", s.updateMetadataOfOne)
 
 	s.handle("GET /records", s.listRecords)
+	s.handle("GET /records/deletes", s.listHeldDeletes)
+	s.handle("POST /records/deletes/{id}/confirm", s.confirmDeletes)
+	s.handle("POST /records/deletes/{id}/discard", s.discardDeletes)
 
 	s.handle("POST /sync/trigger", s.triggerSyncs)
 	s.handle("POST /sync/start", s.startSyncs)

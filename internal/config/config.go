@@ -48,6 +48,9 @@ type Config struct {
 	RunRetention     time.Duration `group:"Inbox and retention" flag:"run-retention" default:"15d" min:"1h" help:"How long runs and their logs are kept."`
 	ParkedExpiry     time.Duration `group:"Inbox and retention" flag:"parked-expiry" default:"7d" min:"1m" help:"How long a delivery that matches no connection waits for one."`
 
+	MassDeletePercent int `group:"Inbox and retention" flag:"mass-delete-percent" default:"50" min:"0" max:"100" help:"When delete tracking finds more than this part of a model's live records missing (in percent), and more than --mass-delete-records, the deletes are held until they are confirmed (syncline deletes). 0 holds nothing."`
+	MassDeleteRecords int `group:"Inbox and retention" flag:"mass-delete-records" default:"100" min:"0" help:"Deletes of one poll up to this many are never held."`
+
 	Workers           int           `group:"Functions" flag:"workers" default:"2" min:"1" max:"256" help:"Worker processes of one environment. They are started on demand and stopped when idle."`
 	WorkerSlots       int           `group:"Functions" flag:"worker-slots" default:"8" min:"1" max:"1024" help:"Runs that one worker process has at a time."`
 	WorkerMemoryLimit Size          `group:"Functions" flag:"worker-memory-limit" default:"2GiB" min:"64MiB" help:"Most memory that one worker process may use. One that uses more is ended; its runs are tried again."`

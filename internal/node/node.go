@@ -33,6 +33,7 @@ import (
 	"syncline/internal/provider"
 	"syncline/internal/proxy"
 	"syncline/internal/proxy/outbound"
+	"syncline/internal/records"
 	"syncline/internal/retention"
 	"syncline/internal/route"
 	"syncline/internal/schedule"
@@ -176,6 +177,7 @@ func (n *node) wire(listener net.Listener) *supervise.Group {
 		Host: &host.Deps{
 			Store: n.store, Clock: n.clock, Upstream: up, Connections: up, MaxLogLines: fn.Limits{}.Defaults().LogLines,
 			ConnectionsChanged: router.Changed,
+			MassDelete:         records.MassDelete{Percent: n.cfg.MassDeletePercent, Records: n.cfg.MassDeleteRecords},
 		},
 		Runner: n.pool, Clock: n.clock, Log: n.log, Announcer: announcer{}, Announced: n.sender.Wake, Paginate: up.paginate,
 		Limits: fn.Limits{CPU: n.cfg.RunCPULimit, Memory: int64(n.cfg.RunMemoryLimit)},
@@ -204,9 +206,10 @@ func (n *node) wire(listener net.Listener) *supervise.Group {
 	mux.Handle("/ui/", pages)
 	mux.Handle("/", api.New(api.Deps{
 		Store: n.store, Secrets: n.sealer, Catalogue: catalogue, Clock: n.clock, Log: n.log, PublicURL: n.cfg.PublicURL,
-		Syncs: &schedule.Control{Store: n.store, Clock: n.clock, Wake: ticker.Wake, Cancel: polls.Cancel},
-		Hooks: &hooks{router: router, endpoints: endpoints, ticker: ticker, sender: n.sender},
-		Ready: n.ready, Received: n.inbox.Last, Metrics: promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}),
+		Syncs:   &schedule.Control{Store: n.store, Clock: n.clock, Wake: ticker.Wake, Cancel: polls.Cancel},
+		Deletes: &dispatch.Deletes{Engine: engine},
+		Hooks:   &hooks{router: router, endpoints: endpoints, ticker: ticker, sender: n.sender},
+		Ready:   n.ready, Received: n.inbox.Last, Metrics: promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}),
 		MaxBody: int64(n.cfg.RequestBodyLimit), MaxDeployBody: int64(n.cfg.DeployBodyLimit),
 	}))
 
