@@ -46,6 +46,10 @@ type Store interface {
 	// of tx; it must not do I/O of its own or wait, because writers queue behind
 	// it, and it must not call Update. tx ends with fn.
 	//
+	// What fn reads by its id or key, changes and writes back (environments,
+	// integrations, connections, instances) was not changed by others in between:
+	// where writers run side by side, fn runs again.
+	//
 	// When ctx ends first, Update returns at once: an error that is ctx's own
 	// says that fn did not run and never will; one with code unavailable (which
 	// wraps ctx's) says that fn was running, perhaps still is, and may commit.

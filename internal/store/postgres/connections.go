@@ -134,6 +134,9 @@ func (t *tx) CreateConnection(c *syncline.Connection) (err error) {
 }
 
 func (t *tx) UpdateConnection(c *syncline.Connection) error {
+	if err := t.unchanged("connections", c.ID); err != nil {
+		return err
+	}
 	t.stamp(&c.UpdatedAt)
 	// Locked: of two that change the match keys, one waits.
 	was, err := one(&t.reader, missing{"connection", c.ConnectionID}, `SELECT connection_key FROM connections

@@ -43,6 +43,9 @@ func (t *tx) CreateEnvironment(e *syncline.Environment) (err error) {
 }
 
 func (t *tx) UpdateEnvironment(e *syncline.Environment) error {
+	if err := t.unchanged("environments", e.ID); err != nil {
+		return err
+	}
 	return t.rename("environment", e.Name, missing{"environment", e.ID}, `UPDATE environments SET uuid = $1, name = $2,
 		signing_key_key_id = $3, signing_key_data = $4, webhook_url = $5, webhook_url_secondary = $6, retention = $7 WHERE id = $8`,
 		e.UUID, e.Name, e.SigningKey.KeyID, e.SigningKey.Data, e.WebhookURL, e.WebhookURLSecondary, jsonValue{e.Retention}, e.ID)

@@ -84,7 +84,7 @@ func isUnique(err error) bool {
 // prepared anew.
 func isTransient(err error) bool {
 	var e *pgconn.PgError
-	return errors.As(err, &e) && (e.Code == serializationFailure || e.Code == deadlockDetected ||
+	return errors.Is(err, errStale) || errors.As(err, &e) && (e.Code == serializationFailure || e.Code == deadlockDetected ||
 		e.Code == featureNotSupported && strings.Contains(e.Message, "cached plan must not change result type"))
 }
 

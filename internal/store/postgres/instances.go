@@ -130,15 +130,20 @@ func (t *tx) EnsureInstance(i *syncline.SyncInstance) (created bool, err error) 
 func (t *tx) UpdateInstance(i *syncline.SyncInstance) error {
 	n, err := t.exec(`UPDATE sync_instances SET state = $1, frequency_override = $2, epoch = $3, next_due_at = $4, trigger_pending = $5,
 		poll_run_id = $6, last_poll_run_id = $7, last_sync_date = $8, poll_failures = $9, poll_checkpoint = $10, webhook_checkpoint = $11,
-		reconcile = $12 WHERE id = $13 AND environment_id = $14 AND deleted_at IS NULL AND epoch <= $3`,
+		reconcile = $12 WHERE id = $13 AND environment_id = $14 AND deleted_at IS NULL AND epoch <= $3
+		AND ($15 = 0 OR xmin::text::bigint = $15 OR xmin = pg_current_xact_id()::xid)`,
 		string(i.State), i.FrequencyOverride, i.Epoch, i.NextDueAt, i.TriggerPending,
-		i.PollRunID, i.LastPollRunID, i.LastSyncDate, i.PollFailures, i.PollCheckpoint, i.WebhookCheckpoint, jsonValue{i.Reconcile}, i.ID, i.EnvironmentID)
+		i.PollRunID, i.LastPollRunID, i.LastSyncDate, i.PollFailures, i.PollCheckpoint, i.WebhookCheckpoint, jsonValue{i.Reconcile}, i.ID, i.EnvironmentID,
+		t.seen[rowOf{"sync_instances", i.ID}])
 	if err != nil || n > 0 {
 		return err
 	}
 	now, err := t.Instance(i.EnvironmentID, i.ID)
 	if err != nil {
 		return err
+	}
+	if now.Epoch <= i.Epoch {
+		return t.stale()
 	}
 	return syncline.Errorf(syncline.CodeFenced, "sync instance %d is at epoch %d, beyond %d", i.ID, now.Epoch, i.Epoch)
 }

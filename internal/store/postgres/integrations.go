@@ -59,6 +59,9 @@ func (t *tx) CreateIntegration(i *syncline.Integration) (err error) {
 }
 
 func (t *tx) UpdateIntegration(i *syncline.Integration) error {
+	if err := t.unchanged("integrations", i.ID); err != nil {
+		return err
+	}
 	t.stamp(&i.UpdatedAt)
 	return t.rename("integration", i.UniqueKey, missing{"integration", i.UniqueKey}, `UPDATE integrations SET unique_key = $1, provider = $2,
 		display_name = $3, forward_webhooks = $4, credentials_key_id = $5, credentials_data = $6, config = $7,

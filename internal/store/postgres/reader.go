@@ -17,6 +17,7 @@ type reader struct{ c *conn }
 type tx struct {
 	reader
 	clock clock.Clock
+	seen  map[rowOf]int64 // the versions that were read of rows that may be written back
 }
 
 var (

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -14,6 +15,90 @@ import (
 )
 
 var transactionTests = []test{
+	{"rows that are read, changed and written back by many lose no change", func(t *testing.T, w *world) {
+		const writers, rounds = 4, 15
+		var all sync.WaitGroup
+		add := func(change func(tx store.Tx) error) {
+			for range rounds {
+				// Contended, it may give up; who asked tries again.
+				for {
+					err := w.s.Update(t.Context(), store.Relaxed, change)
+					if err == nil {
+						break
+					}
+					if syncline.CodeOf(err) != syncline.CodeUnavailable {
+						t.Error(err)
+						return
+					}
+				}
+			}
+		}
+		for range writers {
+			all.Go(func() {
+				add(func(tx store.Tx) error {
+					i, err := tx.Instance(w.env.ID, w.instance.ID)
+					if err != nil {
+						return err
+					}
+					i.PollFailures++
+					return tx.UpdateInstance(&i)
+				})
+			})
+			all.Go(func() {
+				add(func(tx store.Tx) error {
+					c, err := tx.ConnectionByKey(w.env.ID, w.integration.ID, w.connection.ConnectionID)
+					if err != nil {
+						return err
+					}
+					n, _ := strconv.Atoi(c.Tags["n"])
+					c.Tags = map[string]string{"n": strconv.Itoa(n + 1)}
+					return tx.UpdateConnection(&c)
+				})
+			})
+			all.Go(func() {
+				add(func(tx store.Tx) error {
+					e, err := tx.Environment(w.env.ID)
+					if err != nil {
+						return err
+					}
+					e.Retention.Deleted++
+					return tx.UpdateEnvironment(&e)
+				})
+			})
+		}
+		all.Wait()
+		w.view(func(r store.Reader) error {
+			i, err := r.Instance(w.env.ID, w.instance.ID)
+			w.ok(err)
+			c, err := r.Connection(w.env.ID, w.connection.ID)
+			w.ok(err)
+			e, err := r.Environment(w.env.ID)
+			const want = writers * rounds
+			if i.PollFailures != want || c.Tags["n"] != strconv.Itoa(want) || e.Retention.Deleted != want {
+				t.Errorf("instance %d, connection %s, environment %d; want %d", i.PollFailures, c.Tags["n"], e.Retention.Deleted, want)
+			}
+			return err
+		})
+	}},
+	{"a row may be written back twice, and after other methods changed it", func(t *testing.T, w *world) {
+		w.update(func(tx store.Tx) error {
+			i, err := tx.Instance(w.env.ID, w.instance.ID)
+			w.ok(err)
+			_, _, err = tx.ClaimPoll(w.env.ID, i.ID, "me", start, seconds(9))
+			w.ok(err)
+			i.PollFailures = 1
+			w.ok(tx.UpdateInstance(&i))
+			i.PollFailures = 2
+			w.ok(tx.UpdateInstance(&i))
+			c, err := tx.Connection(w.env.ID, w.connection.ID)
+			w.ok(err)
+			w.ok(tx.UpdateConnection(&c))
+			return tx.UpdateConnection(&c)
+		})
+		if i := w.getInstance(w.instance.ID); i.PollFailures != 2 {
+			t.Errorf("%+v", i)
+		}
+	}},
 	{"an error undoes all of a transaction's effects, and is returned unchanged", func(t *testing.T, w *world) {
 		mine := errors.New("mine")
 		before, _ := w.s.Position(t.Context())
