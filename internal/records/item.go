@@ -103,6 +103,20 @@ func newItem(op Op, raw json.RawMessage, rules Rules) (Item, error) {
 	}
 	if op == OpSave {
 		item.Hash = hash
+		if len(rules.Ignored) > 0 {
+			if item.Hash, err = rules.hash(raw); err != nil {
+				return Item{}, err
+			}
+		}
+	}
+	if rules.Version != "" {
+		if item.Version, err = versionOf(raw, rules.Version); err != nil {
+			return Item{}, err
+		}
+		if item.Version == "" && op != OpDelete {
+			return Item{}, syncline.Errorf(syncline.CodeInvalid, "has no %s", rules.Version).
+				WithHint("under keep_newest every record that is saved or updated needs the field that is compared")
+		}
 	}
 	return item, nil
 }

@@ -53,7 +53,7 @@ type newestOf struct {
 
 // wins reports whether the incoming version wins over another.
 func (n *newestOf) wins(over string, strictly bool) (bool, error) {
-	c, err := compareVersions(n.in.Version, over)
+	c, err := CompareVersions(n.in.Version, over)
 	return c > 0 || c == 0 && !strictly, err
 }
 
@@ -77,7 +77,7 @@ func (n *newestOf) save() (Decision, error) {
 	payload, hash := in.Payload, in.Hash
 	kept := fieldVersions{}
 	for p, v := range n.fields {
-		c, err := compareVersions(v, in.Version)
+		c, err := CompareVersions(v, in.Version)
 		if err != nil {
 			return Decision{}, err
 		}
@@ -203,7 +203,7 @@ func (n *newestOf) result(payload json.RawMessage, hash []byte, version string, 
 
 func (n *newestOf) delete() (Decision, error) {
 	existing, in := n.existing, n.in
-	c, err := compareVersions(in.Version, n.newest)
+	c, err := CompareVersions(in.Version, n.newest)
 	if err != nil {
 		return Decision{}, err
 	}

@@ -84,9 +84,9 @@ func numberVersion(s string) (string, bool) {
 	return "n" + s, true
 }
 
-// compareVersions is negative when a is older than b. Times and numbers cannot
+// CompareVersions is negative when a is older than b. Times and numbers cannot
 // be compared.
-func compareVersions(a, b string) (int, error) {
+func CompareVersions(a, b string) (int, error) {
 	switch {
 	case a == b:
 		return 0, nil
@@ -140,7 +140,7 @@ func (f fieldVersions) newest(base string, keep func(pointer string) bool) (stri
 		if !keep(p) {
 			continue
 		}
-		c, err := compareVersions(v, base)
+		c, err := CompareVersions(v, base)
 		if err != nil {
 			return "", err
 		}
