@@ -10,8 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"syncline"
 	"syncline/internal/clock"
 	"syncline/internal/dispatch"
@@ -19,10 +17,12 @@ import (
 	"syncline/internal/fn/host"
 	"syncline/internal/schedule"
 	"syncline/internal/store"
+	"syncline/internal/store/postgres"
+	"syncline/internal/store/postgres/pgtest"
 	"syncline/internal/store/sqlite"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { pgtest.Main(m) }
 
 // world is a store with one environment, integration and sync, the dispatcher under test,
 // and stand-ins for the engine, the inbox and the external API.
@@ -58,13 +58,42 @@ type told struct {
 
 func newWorld(t *testing.T, connections int) *world {
 	t.Helper()
+	return newWorldOn(t, connections, openSQLite)
+}
+
+func openSQLite(t *testing.T) store.Store {
+	t.Helper()
+	s, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "syncline.db"), sqlite.Options{})
+	must(t, err)
+	return s
+}
+
+func openPostgres(t *testing.T) store.Store {
+	t.Helper()
+	s, err := postgres.Open(t.Context(), pgtest.Empty(t), postgres.Options{})
+	must(t, err)
+	return s
+}
+
+// onEachStore runs a test on both of the stores that servers run on.
+func onEachStore(t *testing.T, test func(t *testing.T, w *world)) {
+	t.Helper()
+	for name, open := range map[string]func(*testing.T) store.Store{"sqlite": openSQLite, "postgres": openPostgres} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, newWorldOn(t, 1, open))
+		})
+	}
+}
+
+func newWorldOn(t *testing.T, connections int, open func(*testing.T) store.Store) *world {
+	t.Helper()
 	w := &world{
 		t: t, clock: clock.NewFake(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)), bodies: map[int64]json.RawMessage{},
 		upstream: func(fn.HTTPArgs) (*fn.HTTPResult, error) { return &fn.HTTPResult{Status: 200}, nil },
 	}
 	log := slog.New(slog.DiscardHandler)
-	s, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "syncline.db"), sqlite.Options{})
-	must(t, err)
+	s := open(t)
 	t.Cleanup(func() { s.Close() })
 	w.store = s
 	now := w.clock.Now()

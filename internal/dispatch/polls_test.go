@@ -16,6 +16,8 @@ import (
 
 var resetAll = schedule.TriggerOptions{Reset: true, EmptyCache: true}
 
+var resetKeepingTheCache = schedule.TriggerOptions{Reset: true}
+
 func TestAWebhookThatLandsDuringASlowPollIsNotClobbered(t *testing.T) {
 	t.Parallel()
 	for name, cached := range map[string]bool{"with the record in the cache": true, "with an empty cache": false} {

@@ -33,6 +33,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"go.uber.org/goleak"
 )
 
 // Main runs a package's tests and then stops the server, if one was started.
@@ -40,6 +41,12 @@ func Main(m *testing.M) {
 	code := m.Run()
 	if shared.server != nil {
 		shared.server.stop()
+	}
+	if code == 0 {
+		if err := goleak.Find(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
 	}
 	os.Exit(code)
 }
