@@ -67,30 +67,3 @@ func ParseFrequency(s string) (time.Duration, error) {
 	}
 	return d, nil
 }
-
-// ParseAge reads for how long something is kept: "30 days", "12 hours", "2
-// weeks", "1 month" (30 days). Anything else is an error with code
-// invalid_request, as is more than a hundred years.
-func ParseAge(s string) (time.Duration, error) {
-	bad := func(why string) error {
-		return Errorf(CodeInvalid, "%q %s", s, why).WithHint("write it as '30 days', '12 hours' or '6 months'")
-	}
-	spec := strings.ToLower(strings.TrimSpace(s))
-	digits := strings.TrimLeft(spec, "0123456789")
-	n, err := strconv.ParseInt(spec[:len(spec)-len(digits)], 10, 32)
-	if err != nil || n == 0 {
-		return 0, bad("does not begin with a number of at least 1")
-	}
-	unit := strings.TrimSpace(digits)
-	base, ok := frequencyUnits[unit]
-	if unit == "year" || unit == "years" {
-		base, ok = 365*24*time.Hour, true
-	}
-	if !ok {
-		return 0, bad("has an unknown unit")
-	}
-	if n > int64(100*365*24*time.Hour/base) {
-		return 0, bad("is longer than a hundred years")
-	}
-	return time.Duration(n) * base, nil
-}

@@ -106,7 +106,7 @@ func manifest(dir string, f found, d *description) (m syncline.Manifest, problem
 	}
 	m.History, m.IgnoredFields = d.History, d.IgnoredFields
 	for _, name := range sortedKeys(d.History) {
-		if _, err := syncline.ParseAge(d.History[name]); err != nil {
+		if _, err := syncline.ParseRetention(d.History[name]); err != nil {
 			message, hint := explain(err)
 			bad(at(`\bhistory\s*:`), "history of "+name+": "+message, hint)
 		}
