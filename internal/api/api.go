@@ -12,9 +12,11 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"time"
 
 	"syncline"
 	"syncline/internal/clock"
+	"syncline/internal/feed"
 	"syncline/internal/provider"
 	"syncline/internal/schedule"
 	"syncline/internal/secret"
@@ -26,6 +28,9 @@ const (
 	DefaultMaxBody       = 10 << 20
 	DefaultMaxDeployBody = 64 << 20
 )
+
+// DefaultStall is how long a caller may take to receive one part of a page.
+const DefaultStall = 30 * time.Second
 
 // Deps is what the API works with.
 type Deps struct {
@@ -46,9 +51,17 @@ type Deps struct {
 	Received func(ctx context.Context) (int64, error)
 	// Metrics serves GET /metrics; nil: there is none.
 	Metrics http.Handler
-	// MaxBody and MaxDeployBody are limits in bytes; 0 takes the default.
+	// Replica is a copy of Store that reads of records go to, as far as it has
+	// caught up; nil: there is none.
+	Replica store.Store
+	// MaxBody and MaxDeployBody are limits in bytes; 0 takes the default. So does
+	// MaxPage, which ends a page of records before its limit of records does.
 	MaxBody       int64
 	MaxDeployBody int64
+	MaxPage       int64
+	// Stall is how long a caller may take to receive one part of a page of
+	// records, some 256 KB, before its connection is closed; 0 takes the default.
+	Stall time.Duration
 }
 
 // Catalogue is what the API asks of the provider catalogue.
@@ -110,8 +123,10 @@ func (NoHooks) NotificationsChanged() {}
 // server holds the handlers.
 type server struct {
 	Deps
-	auth *authenticator
-	mux  *http.ServeMux
+	auth    *authenticator
+	records *feed.Source
+	pruner  *feed.Pruner
+	mux     *http.ServeMux
 }
 
 // New returns the API as a handler for all paths that nothing else serves: what
@@ -123,11 +138,18 @@ func New(d Deps) http.Handler {
 	if d.MaxDeployBody == 0 {
 		d.MaxDeployBody = DefaultMaxDeployBody
 	}
+	if d.Stall == 0 {
+		d.Stall = DefaultStall
+	}
 	if d.Hooks == nil {
 		d.Hooks = NoHooks{}
 	}
 	d.PublicURL = strings.TrimRight(d.PublicURL, "/")
-	s := &server{Deps: d, auth: newAuthenticator(d.Store, d.Clock), mux: http.NewServeMux()}
+	s := &server{
+		Deps: d, auth: newAuthenticator(d.Store, d.Clock), mux: http.NewServeMux(),
+		records: &feed.Source{Store: d.Store, Replica: d.Replica, Clock: d.Clock, Log: d.Log},
+		pruner:  &feed.Pruner{Store: d.Store, Clock: d.Clock},
+	}
 	s.routes()
 	return s
 }
@@ -167,6 +189,8 @@ func (s *server) routes() {
 	s.handle("PATCH /connection/{connectionId}/metadata", s.updateMetadataOfOne)
 
 	s.handle("GET /records", s.listRecords)
+	s.handle("GET /records/count", s.countRecords)
+	s.handle("PATCH /records/prune", s.pruneRecords)
 	s.handle("GET /records/deletes", s.listHeldDeletes)
 	s.handle("POST /records/deletes/{id}/confirm", s.confirmDeletes)
 	s.handle("POST /records/deletes/{id}/discard", s.discardDeletes)

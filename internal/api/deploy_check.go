@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -146,6 +147,13 @@ func checkSync(m *syncline.Manifest, bad func(field, format string, args ...any)
 	case "", "lane", "object", "none":
 	default:
 		bad("manifest.order", "the order is %q; it must be lane, object or none", m.Order)
+	}
+	for _, model := range slices.Sorted(maps.Keys(m.History)) {
+		if _, declared := m.Models[model]; !declared {
+			bad("manifest.history."+model, "the history is of the model %s, which the sync does not have", model)
+		} else if _, err := syncline.ParseRetention(m.History[model]); err != nil {
+			bad("manifest.history."+model, "%s", err)
+		}
 	}
 }
 

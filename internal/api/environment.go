@@ -2,6 +2,8 @@ package api
 
 import (
 	"encoding/json"
+	"errors"
+	"time"
 
 	"syncline"
 	"syncline/internal/secret"
@@ -15,7 +17,19 @@ type environmentJSON struct {
 	WebhookURL          string `json:"webhook_url"`
 	WebhookURLSecondary string `json:"webhook_url_secondary"`
 	WebhookSigningKey   string `json:"webhook_signing_key"`
-	CreatedAt           string `json:"created_at"`
+	// How long records that do not change keep their payloads, and deleted ones
+	// are kept; null: for good.
+	RecordPayloadRetention *string `json:"record_payload_retention"`
+	RecordDeletedRetention *string `json:"record_deleted_retention"`
+	CreatedAt              string  `json:"created_at"`
+}
+
+// retentionOrNull is null for zero: off.
+func retentionOrNull(d time.Duration) *string {
+	if d == 0 {
+		return nil
+	}
+	return new(syncline.FormatRetention(d))
 }
 
 func (s *server) showEnvironment(e *syncline.Environment) (reply, error) {
@@ -23,7 +37,11 @@ func (s *server) showEnvironment(e *syncline.Environment) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	return ok(environmentJSON{e.UUID, e.Name, e.WebhookURL, e.WebhookURLSecondary, string(key), isoTime(e.CreatedAt)})
+	return ok(environmentJSON{
+		UUID: e.UUID, Name: e.Name, WebhookURL: e.WebhookURL, WebhookURLSecondary: e.WebhookURLSecondary, WebhookSigningKey: string(key),
+		RecordPayloadRetention: retentionOrNull(e.Retention.Payloads), RecordDeletedRetention: retentionOrNull(e.Retention.Deleted),
+		CreatedAt: isoTime(e.CreatedAt),
+	})
 }
 
 func (s *server) getEnvironment(c *call) (reply, error) {
@@ -42,10 +60,56 @@ func (s *server) getEnvironment(c *call) (reply, error) {
 }
 
 // environmentInput is the body of PATCH /environments/current: "" or null
-// sends no notifications to that URL.
+// sends no notifications to that URL, and keeps records for good.
 type environmentInput struct {
-	WebhookURL          json.RawMessage `json:"webhook_url"`
-	WebhookURLSecondary json.RawMessage `json:"webhook_url_secondary"`
+	WebhookURL             json.RawMessage `json:"webhook_url"`
+	WebhookURLSecondary    json.RawMessage `json:"webhook_url_secondary"`
+	RecordPayloadRetention json.RawMessage `json:"record_payload_retention"`
+	RecordDeletedRetention json.RawMessage `json:"record_deleted_retention"`
+}
+
+// apply writes what the input has into an environment.
+func (in *environmentInput) apply(e *syncline.Environment) error {
+	setURL := func(to *string) func(field, text string) error {
+		return func(field, text string) error {
+			*to = text
+			return checkBaseURL(field, text)
+		}
+	}
+	setRetention := func(to *time.Duration) func(field, text string) error {
+		return func(field, text string) (err error) {
+			if *to = 0; text == "" {
+				return nil
+			}
+			var invalid *syncline.Error
+			if *to, err = syncline.ParseRetention(text); errors.As(err, &invalid) {
+				return invalid.WithField(field)
+			}
+			return err
+		}
+	}
+	for _, f := range []struct {
+		name string
+		raw  json.RawMessage
+		set  func(field, text string) error
+	}{
+		{"webhook_url", in.WebhookURL, setURL(&e.WebhookURL)},
+		{"webhook_url_secondary", in.WebhookURLSecondary, setURL(&e.WebhookURLSecondary)},
+		{"record_payload_retention", in.RecordPayloadRetention, setRetention(&e.Retention.Payloads)},
+		{"record_deleted_retention", in.RecordDeletedRetention, setRetention(&e.Retention.Deleted)},
+	} {
+		if len(f.raw) == 0 {
+			continue
+		}
+		var text string
+		if !isNull(f.raw) && json.Unmarshal(f.raw, &text) != nil {
+			return as(badBody, invalid(f.name, "%s must be a string or null", f.name))
+		}
+		if err := f.set(f.name, text); err != nil {
+			return as(badBody, err)
+		}
+	}
+	return nil
 }
 
 func (s *server) patchEnvironment(c *call) (reply, error) {
@@ -58,22 +122,8 @@ func (s *server) patchEnvironment(c *call) (reply, error) {
 		if e, err = tx.Environment(c.env.ID); err != nil {
 			return err
 		}
-		for _, f := range []struct {
-			name string
-			raw  json.RawMessage
-			set  *string
-		}{{"webhook_url", in.WebhookURL, &e.WebhookURL}, {"webhook_url_secondary", in.WebhookURLSecondary, &e.WebhookURLSecondary}} {
-			if len(f.raw) == 0 {
-				continue
-			}
-			var text string
-			if !isNull(f.raw) && json.Unmarshal(f.raw, &text) != nil {
-				return as(badBody, invalid(f.name, "%s must be a string or null", f.name))
-			}
-			if err := checkBaseURL(f.name, text); err != nil {
-				return as(badBody, err)
-			}
-			*f.set = text
+		if err := in.apply(&e); err != nil {
+			return err
 		}
 		return tx.UpdateEnvironment(&e)
 	})

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"log/slog"
 	"net/http"
 	"runtime/debug"
@@ -23,11 +24,15 @@ type call struct {
 	id  string      // of the request
 }
 
-// reply is an endpoint's answer: a body to encode, or one that is JSON already.
+// reply is an endpoint's answer: a body to encode, one that is JSON already, or
+// one that is written while it is made.
 type reply struct {
 	status int // 0: 200
 	body   any
 	json   []byte
+	// stream writes JSON, each part with one call. It ends what it has begun as
+	// valid JSON, also when it fails.
+	stream func(w io.Writer) error
 }
 
 func ok(body any) (reply, error) { return reply{body: body}, nil }
@@ -138,6 +143,10 @@ func saneRequestID(id string) bool {
 
 // send writes an endpoint's answer.
 func (s *server) send(w http.ResponseWriter, r *http.Request, out reply) {
+	if out.stream != nil {
+		s.sendStream(w, r, out)
+		return
+	}
 	data := out.json
 	if data == nil {
 		var buf bytes.Buffer
@@ -155,12 +164,57 @@ func (s *server) send(w http.ResponseWriter, r *http.Request, out reply) {
 	writeJSON(w, out.status, data)
 }
 
-func writeJSON(w http.ResponseWriter, status int, data []byte) {
-	h := w.Header()
+// sendStream writes an answer whose length is not known yet.
+func (s *server) sendStream(w http.ResponseWriter, r *http.Request, out reply) {
+	if out.status == 0 {
+		out.status = http.StatusOK
+	}
+	jsonHeaders(w.Header())
+	w.WriteHeader(out.status)
+	if r.Method == http.MethodHead {
+		return
+	}
+	parts := &parts{w: w, control: http.NewResponseController(w), each: s.Stall}
+	switch err := out.stream(parts); {
+	case err == nil:
+	case parts.err != nil || r.Context().Err() != nil: // the caller has gone away, or is too slow
+		s.Log.Debug("an answer was not received in full", "request", requestID(r.Context()), "path", r.URL.Path, "err", err)
+	default:
+		s.Log.Error("an answer ends early", "request", requestID(r.Context()), "path", r.URL.Path, "err", err)
+	}
+}
+
+// parts writes an answer part by part; each has a time in which the caller must
+// have received it. The server takes the deadline off at the answer's end.
+type parts struct {
+	w       io.Writer
+	control *http.ResponseController
+	each    time.Duration
+	err     error // of writing
+}
+
+func (p *parts) Write(b []byte) (n int, err error) {
+	if p.err != nil {
+		return 0, p.err
+	}
+	if err := p.control.SetWriteDeadline(time.Now().Add(p.each)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		p.err = err
+		return 0, err
+	}
+	n, p.err = p.w.Write(b)
+	return n, p.err
+}
+
+func jsonHeaders(h http.Header) {
 	h.Set("Content-Type", "application/json; charset=utf-8")
-	h.Set("Content-Length", strconv.Itoa(len(data)))
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Cache-Control", "no-store")
+}
+
+func writeJSON(w http.ResponseWriter, status int, data []byte) {
+	h := w.Header()
+	jsonHeaders(h)
+	h.Set("Content-Length", strconv.Itoa(len(data)))
 	w.WriteHeader(status)
 	w.Write(data) // the caller has gone away if this fails
 }

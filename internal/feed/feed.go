@@ -1,6 +1,7 @@
 // Package feed reads collections as streams of changes: pages in the order of
-// positions, from a cursor on. It owns the cursors and the JSON of a page, and
-// must not know who asks (HTTP, files, tests) or how records came to be.
+// positions, from a cursor on, in small chunks, and from a replica where there
+// is one. It owns the cursors and the JSON of a page, and must not know who asks
+// (HTTP, files, tests) or how records came to be.
 package feed
 
 import (
@@ -40,8 +41,9 @@ type Query struct {
 	IDs []string
 	// ModifiedAfter keeps changes made at or after it; zero: all.
 	ModifiedAfter time.Time
-	// Budget ends a page early when its payloads have this many bytes together;
-	// a page has at least one change whatever its size. 0 is [DefaultBudget].
+	// Budget ends a page early when the JSON of its records would have more
+	// bytes than this; a page has at least one change whatever its size. 0 is
+	// [DefaultBudget].
 	Budget int
 }
 
@@ -52,28 +54,9 @@ type Page struct {
 	NextCursor string
 }
 
-// Read reads one page on one snapshot of the store. A reader that goes on from
-// the cursor of the last change it saw misses no change, whatever writers do
-// and however it filters.
-//
-// A model that was never written to is an empty page when a deployed sync
-// declares it. Errors: invalid_request for limits, a cursor that is damaged, of
-// another collection, or older than what was removed for good, and for a model
-// that nobody declares.
+// Read is [Source.Read] of a store without a replica.
 func Read(ctx context.Context, s store.Store, q Query) (Page, error) {
-	if err := q.check(); err != nil {
-		return Page{}, err
-	}
-	cursor, err := parseCursor(q.Cursor)
-	if err != nil {
-		return Page{}, err
-	}
-	var page Page
-	err = s.View(ctx, func(r store.Reader) error {
-		page, err = read(r, q, cursor)
-		return err
-	})
-	return page, err
+	return (&Source{Store: s}).Read(ctx, q)
 }
 
 func (q *Query) check() error {
@@ -92,42 +75,6 @@ func (q *Query) check() error {
 	return nil
 }
 
-func read(r store.Reader, q Query, c cursor) (Page, error) {
-	coll, err := r.Collection(q.EnvironmentID, q.ConnectionID, syncline.CollectionModel(q.Model, q.Variant))
-	if syncline.CodeOf(err) == syncline.CodeNotFound {
-		if c.collection != 0 {
-			return Page{}, errOtherCollection(q)
-		}
-		return Page{}, declared(r, q)
-	}
-	if err != nil {
-		return Page{}, err
-	}
-	scan := store.RecordQuery{ModifiedAfter: q.ModifiedAfter, Actions: q.Actions, IDs: q.IDs, Limit: q.Limit + 1}
-	if scan.After, err = start(r, q, &coll, c); err != nil {
-		return Page{}, err
-	}
-	if c.collection == 0 && c.at.After(scan.ModifiedAfter) {
-		scan.ModifiedAfter = c.at
-	}
-	if !scan.ModifiedAfter.IsZero() {
-		// Inclusive: times have microseconds, and more than one change may share one.
-		scan.ModifiedAfter = scan.ModifiedAfter.Add(-time.Microsecond)
-	}
-	page := Page{Changes: make([]syncline.Change, 0, min(q.Limit, DefaultLimit))}
-	size := 0
-	err = r.ScanRecords(q.EnvironmentID, coll.ID, scan, func(rec *syncline.Record) bool {
-		size += len(rec.Payload)
-		if n := len(page.Changes); n == q.Limit || n > 0 && size > q.Budget {
-			page.NextCursor = page.Changes[n-1].Cursor
-			return false
-		}
-		page.Changes = append(page.Changes, syncline.Change{Record: *rec, Cursor: Cursor(coll.ID, rec.Seq)})
-		return true
-	})
-	return page, err
-}
-
 // start is the position after which to read for cursor c, if the collection
 // can still be read from there without missing a deletion.
 func start(r store.Reader, q Query, coll *syncline.Collection, c cursor) (int64, error) {
@@ -141,8 +88,7 @@ func start(r store.Reader, q Query, coll *syncline.Collection, c cursor) (int64,
 	case c.seq < coll.PurgedSeq:
 		return 0, errPurged(q)
 	case c.seq > coll.LastSeq:
-		return 0, syncline.Errorf(syncline.CodeInvalid, "the cursor is beyond the newest record of %s: the data of this server is older than what was read with the cursor", q.Model).
-			WithHint("the server may have been restored from a backup; read without a cursor, and take what is there as the whole state").WithField("cursor")
+		return 0, errBeyond(q)
 	}
 	return c.seq, nil
 }
@@ -170,6 +116,11 @@ func checkTime(r store.Reader, q Query, coll *syncline.Collection, at time.Time)
 func errPurged(q Query) error {
 	return syncline.Errorf(syncline.CodeInvalid, "the cursor is too old: records of %s that were deleted after it have been removed for good, so that going on from it would miss deletions", q.Model).
 		WithHint("read again without a cursor, and delete on your side what does not come any more").WithField("cursor")
+}
+
+func errBeyond(q Query) error {
+	return syncline.Errorf(syncline.CodeInvalid, "the cursor is beyond the newest record of %s: the data of this server is older than what was read with the cursor", q.Model).
+		WithHint("the server may have been restored from a backup; read without a cursor, and take what is there as the whole state").WithField("cursor")
 }
 
 func errOtherCollection(q Query) error {

@@ -3,7 +3,6 @@ package feed
 import (
 	"bytes"
 	"encoding/json"
-	"strconv"
 	"time"
 
 	"syncline"
@@ -32,13 +31,7 @@ func (p Page) AppendJSON(dst []byte) []byte {
 		}
 		dst = AppendChange(dst, &p.Changes[i])
 	}
-	dst = append(dst, `],"next_cursor":`...)
-	if p.NextCursor == "" {
-		dst = append(dst, "null"...)
-	} else {
-		dst = strconv.AppendQuote(dst, p.NextCursor) // URL-safe base64
-	}
-	return append(dst, '}')
+	return appendEnd(dst, p.NextCursor)
 }
 
 // AppendChange appends one change: the members of its payload, then

@@ -41,7 +41,13 @@ func Apply(tx store.Tx, t Target, b *Batch, g Guard, now time.Time) (syncline.Mo
 		}
 		last[item.ID] = i
 	}
-	if w.rows, err = tx.RecordsByID(t.EnvironmentID, coll.ID, ids); err != nil {
+	// A save needs no payload to compare with, nor to replace, but to keep it, or
+	// fields of it.
+	rows := tx.RecordsByID
+	if b.Op == OpSave && !g.Rules.History && g.Strategy != syncline.StrategyKeepNewest {
+		rows = tx.RecordHeads
+	}
+	if w.rows, err = rows(t.EnvironmentID, coll.ID, ids); err != nil {
 		return syncline.ModelResult{}, err
 	}
 	for i, item := range b.Items {

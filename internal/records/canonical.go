@@ -44,7 +44,7 @@ func Hash(payload []byte) ([]byte, error) {
 type canonicalizer struct {
 	in      []byte
 	pos     int
-	id      []byte   // the value of the last top member that encoding/json takes for "id"
+	id      []byte   // the value of the last top member "id"
 	members []member // of the objects that are being read, the outer ones first
 	places  []place  // of the object that is being sorted
 	out     []byte   // what hash makes
@@ -229,10 +229,8 @@ func (k key) compare(other key) int {
 	return cmp.Compare(k.size(), other.size())
 }
 
-// isID reports whether encoding/json takes the key for "id": it does not mind
-// upper case.
 func (k key) isID() bool {
-	return k.size() == 2 && k.unit(0)|0x20 == 'i' && k.unit(1)|0x20 == 'd'
+	return k.size() == 2 && k.unit(0) == 'i' && k.unit(1) == 'd'
 }
 
 func (c *canonicalizer) object(out []byte, depth int) ([]byte, error) {

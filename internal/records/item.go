@@ -88,17 +88,11 @@ func newItem(op Op, raw json.RawMessage, rules Rules) (Item, error) {
 	item := Item{Payload: raw}
 	c := newCanonicalizer(raw)
 	defer c.release()
-	hash, err := c.hash()
-	if err == nil {
-		item.ID, err = ParseID(c.id)
-	} else {
-		// What has no canonical form may be an update's or a deletion's, and
-		// otherwise gets the error that it had were it read for its id alone.
-		if item.ID, err = recordID(raw); err == nil && op == OpSave {
-			_, err = Hash(raw)
-		}
-	}
+	hash, err := c.hash() // of a part too: it finds the id, and what is wrong
 	if err != nil {
+		return Item{}, err
+	}
+	if item.ID, err = ParseID(c.id); err != nil {
 		return Item{}, err
 	}
 	if op == OpSave {
@@ -119,18 +113,6 @@ func newItem(op Op, raw json.RawMessage, rules Rules) (Item, error) {
 		}
 	}
 	return item, nil
-}
-
-// recordID returns the record's id as the collection's key, as encoding/json
-// finds it.
-func recordID(raw json.RawMessage) (string, error) {
-	var head struct {
-		ID json.RawMessage `json:"id"`
-	}
-	if err := json.Unmarshal(raw, &head); err != nil {
-		return "", syncline.Errorf(syncline.CodeInvalid, "is not valid JSON: %w", err)
-	}
-	return ParseID(head.ID)
 }
 
 // ParseID reads an external id as functions give it: a string as it is, a

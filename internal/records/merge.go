@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 
+	"github.com/tidwall/gjson"
+
 	"syncline"
 )
 
@@ -89,7 +91,7 @@ func Decide(existing *syncline.Record, op Op, in Item, g Guard) (Decision, error
 		if existing.Deleted() || !existing.PrunedAt.IsZero() {
 			return Decision{Outcome: Unknown}, nil
 		}
-		merged, err := deepMerge(existing.Payload, in.Payload, true)
+		merged, err := deepMerge(existing.Payload, in.Payload)
 		if err != nil {
 			return Decision{}, err
 		}
@@ -147,37 +149,63 @@ func (g Guard) own(w syncline.Writer) bool {
 }
 
 // deepMerge merges the object part into the object base: objects merge member
-// by member, anything else, arrays included, replaces. At the top, a part's id
-// only names the record and does not change the payload's id.
-func deepMerge(base, part json.RawMessage, top bool) (json.RawMessage, error) {
-	var into, from map[string]json.RawMessage
-	if err := json.Unmarshal(base, &into); err != nil {
-		return nil, syncline.Errorf(syncline.CodeInternal, "the stored record is unreadable: %w", err)
+// by member, anything else, arrays included, replaces. Members stay where they
+// are, new ones come last. At the top, a part's id only names the record and
+// does not change the payload's id.
+func deepMerge(base, part json.RawMessage) (json.RawMessage, error) {
+	if !gjson.ValidBytes(base) {
+		return nil, syncline.Errorf(syncline.CodeInternal, "the stored record is unreadable")
 	}
-	if err := json.Unmarshal(part, &from); err != nil {
-		return nil, syncline.Errorf(syncline.CodeInvalid, "the update is not valid JSON: %w", err)
+	if !gjson.ValidBytes(part) {
+		return nil, syncline.Errorf(syncline.CodeInvalid, "the update is not valid JSON")
 	}
-	for name, value := range from {
-		old, exists := into[name]
-		if top && name == "id" && exists {
-			continue
+	return mergeInto(make([]byte, 0, len(base)+len(part)), gjson.ParseBytes(base), gjson.ParseBytes(part), true), nil
+}
+
+// mergeInto appends the merged object to out. Of members with the same name
+// the last counts.
+func mergeInto(out []byte, base, part gjson.Result, top bool) []byte {
+	type member struct{ key, value, part gjson.Result }
+	var members []member
+	index := map[string]int{}
+	base.ForEach(func(key, value gjson.Result) bool {
+		if i, again := index[key.String()]; again {
+			members[i].value = value
+			return true
 		}
-		if exists && isObject(old) && isObject(value) {
-			merged, err := deepMerge(old, value, false)
-			if err != nil {
-				return nil, err
-			}
-			value = merged
+		index[key.String()] = len(members)
+		members = append(members, member{key: key, value: value})
+		return true
+	})
+	stored := len(members)
+	part.ForEach(func(key, value gjson.Result) bool {
+		i, exists := index[key.String()]
+		switch {
+		case !exists:
+			index[key.String()] = len(members)
+			members = append(members, member{key: key, part: value})
+		case top && i < stored && key.String() == "id":
+		default:
+			members[i].part = value
 		}
-		into[name] = value
+		return true
+	})
+	out = append(out, '{')
+	for i, m := range members {
+		if i > 0 {
+			out = append(out, ',')
+		}
+		out = append(append(out, m.key.Raw...), ':')
+		switch {
+		case !m.part.Exists():
+			out = append(out, m.value.Raw...)
+		case m.value.IsObject() && m.part.IsObject():
+			out = mergeInto(out, m.value, m.part, false)
+		default:
+			out = append(out, m.part.Raw...)
+		}
 	}
-	var out bytes.Buffer
-	enc := json.NewEncoder(&out)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(into); err != nil {
-		return nil, syncline.Errorf(syncline.CodeInvalid, "the update cannot be merged: %w", err)
-	}
-	return bytes.TrimSuffix(out.Bytes(), []byte("\n")), nil
+	return append(out, '}')
 }
 
 func isObject(raw json.RawMessage) bool {

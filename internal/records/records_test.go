@@ -1,10 +1,12 @@
 package records_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"syncline"
 	"syncline/internal/records"
@@ -146,7 +148,7 @@ func TestUpdateMergesDeeplyAndHashesTheResult(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := `{"id":1,"name":"x<y","new":true,"owner":{"age":null,"geo":{"lat":1,"lng":2},"name":"o"},"tags":["c"]}`
+	want := `{"id":1,"name":"x<y","tags":["c"],"owner":{"name":"o","age":null,"geo":{"lat":1,"lng":2}},"new":true}`
 	if string(d.Payload) != want {
 		t.Errorf("merged payload %s\nwant           %s", d.Payload, want)
 	}
@@ -158,6 +160,7 @@ func TestUpdateMergesDeeplyAndHashesTheResult(t *testing.T) {
 func TestBatchRefusesBadRecords(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ in, want string }{
+		"an id in capitals":     {`{"ID":7}`, "has no id"},
 		"without an id":         {`{"x":1}`, "record 1: has no id"},
 		"with a null id":        {`{"id":null}`, "record 1: has no id"},
 		"with an empty id":      {`{"id":""}`, "record 1: has an empty id"},
@@ -168,7 +171,7 @@ func TestBatchRefusesBadRecords(t *testing.T) {
 		"with a 10 MB payload":  {`{"id":"1","x":"` + strings.Repeat("x", 10<<20) + `"}`, "the limit for one record is 8388608 (8 MiB)"},
 		"that is nested deeply": {`{"id":"1","x":` + strings.Repeat("[", 600) + strings.Repeat("]", 600) + `}`, "nested more than 512 levels"},
 		"that is not UTF-8":     {"{\"id\":\"1\",\"x\":\"\xff\"}", "not valid UTF-8"},
-		"that is cut off":       {`{"id":"1"`, "record 1: is not valid JSON"},
+		"that is cut off":       {`{"id":"1"`, "record 1: the record is not valid JSON"},
 	} {
 		_, err := records.NewBatch(records.OpSave, "Issue", []json.RawMessage{json.RawMessage(`{"id":7}`), json.RawMessage(c.in)})
 		if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "batchSave(Issue)") {
@@ -179,4 +182,65 @@ func TestBatchRefusesBadRecords(t *testing.T) {
 	if err != nil || b.Items[0].ID != "7" || b.Items[1].ID != "9007199254740993" || string(b.Items[0].Payload) != `{"id":7.0}` {
 		t.Errorf("numeric ids: %+v, %v", b, err)
 	}
+}
+
+// Merging is what a plain merge of decoded objects is.
+func FuzzDeepMerge(f *testing.F) {
+	for _, c := range [][2]string{
+		{`{"id":"1","a":{"b":1,"c":[1]}}`, `{"id":"1","a":{"c":[2],"d":{}}}`}, {`{"id":1,"id":2}`, `{"a":1,"a":{"b":1}}`}, {`{"é":{"\u00e9":1}}`, `{"\u00e9":{"é":2}}`},
+		{`{"a":{}}`, `{"a":{"b":{}}}`}, {`{"a":1}`, ` { "a" : null } `},
+	} {
+		f.Add([]byte(c[0]), []byte(c[1]))
+	}
+	var plain func(base, part map[string]any, top bool)
+	plain = func(base, part map[string]any, top bool) {
+		for name, v := range part {
+			old, exists := base[name]
+			if top && name == "id" && exists {
+				continue
+			}
+			a, okA := old.(map[string]any)
+			b, okB := v.(map[string]any)
+			if okA && okB {
+				plain(a, b, false)
+				continue
+			}
+			base[name] = v
+		}
+	}
+	decode := func(text []byte) map[string]any {
+		d := json.NewDecoder(bytes.NewReader(text))
+		d.UseNumber()
+		var m map[string]any
+		if !json.Valid(text) || !utf8.Valid(text) || d.Decode(&m) != nil || m == nil {
+			return nil
+		}
+		return m
+	}
+	f.Fuzz(func(t *testing.T, base, part []byte) {
+		if strings.Contains(string(base)+string(part), `\ud`) || strings.Contains(string(base)+string(part), `\uD`) {
+			return // lone surrogates are kept here, and lost when decoded
+		}
+		a, b := decode(base), decode(part)
+		if a == nil || b == nil {
+			return
+		}
+		if _, err := records.Canonical(base); err != nil {
+			return
+		}
+		existing := &syncline.Record{ID: "1", Payload: base, Hash: []byte{1}}
+		d, err := records.Decide(existing, records.OpUpdate, records.Item{ID: "1", Payload: part}, records.Guard{})
+		plain(a, b, true)
+		wanted, _ := json.Marshal(a)
+		want, wantErr := records.Canonical(wanted)
+		if (err != nil) != (wantErr != nil) {
+			t.Fatalf("%s with %s: %v, want %v", base, part, err, wantErr)
+		}
+		if err != nil {
+			return
+		}
+		if got, _ := records.Canonical(d.Payload); string(got) != string(want) {
+			t.Fatalf("%s with %s\ngot  %s\nwant %s", base, part, got, want)
+		}
+	})
 }

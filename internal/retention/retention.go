@@ -1,10 +1,13 @@
 // Package retention removes what is older than the settings say: raw
 // deliveries that ended, what became of them, runs with their logs, and
-// notifications. It does not decide what has ended; the stores know.
+// notifications; and, as environments and functions say, payloads of records
+// that do not change, deleted records, and history. It does not decide what has
+// ended; the stores know.
 package retention
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -24,6 +27,9 @@ type Sweeper struct {
 	Deliveries, Runs time.Duration
 	// Every is how often it looks; default 10 minutes.
 	Every time.Duration
+
+	// pruned is, by collection, the position up to which no payloads are left.
+	pruned map[int64]int64
 }
 
 // step is how many rows one transaction removes, so that others do not wait.
@@ -47,9 +53,17 @@ func (s *Sweeper) Run(ctx context.Context) error {
 	}
 }
 
-// Sweep removes everything that is old now.
+// Sweep removes everything that is old now. It is for one caller at a time.
 func (s *Sweeper) Sweep(ctx context.Context) error {
 	now := s.Clock.Now()
+	err := s.sweepDeliveries(ctx, now)
+	if ctx.Err() != nil {
+		return err
+	}
+	return errors.Join(err, s.sweepRecords(ctx, now))
+}
+
+func (s *Sweeper) sweepDeliveries(ctx context.Context, now time.Time) error {
 	// The raw deliveries go first: a state without its delivery can still be
 	// shown, a delivery without its state would look as if it were new.
 	_, err := s.Inbox.Purge(ctx, now.Add(-s.Deliveries), func(positions []int64) (open []int64, err error) {

@@ -362,6 +362,9 @@ type RecordReader interface {
 	// RecordsByID reads records, tombstones included, by external id; ids
 	// that are not there are absent from the map.
 	RecordsByID(env, collectionID int64, ids []string) (map[string]*syncline.Record, error)
+	// RecordHeads is RecordsByID without the payloads, for those who compare by
+	// hash. A head must not be put back without a payload.
+	RecordHeads(env, collectionID int64, ids []string) (map[string]*syncline.Record, error)
 	// ScanRecords calls fn for each record of the page, in the order of Seq;
 	// it stops when fn returns false.
 	ScanRecords(env, collectionID int64, q RecordQuery, fn func(*syncline.Record) bool) error

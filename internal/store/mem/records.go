@@ -71,6 +71,14 @@ func (r *reader) RecordsByID(env, collectionID int64, ids []string) (map[string]
 	return found, nil
 }
 
+func (r *reader) RecordHeads(env, collectionID int64, ids []string) (map[string]*syncline.Record, error) {
+	found, err := r.RecordsByID(env, collectionID, ids)
+	for _, rec := range found {
+		rec.Payload = nil
+	}
+	return found, err
+}
+
 func (r *reader) ScanRecords(env, collectionID int64, q store.RecordQuery, fn func(*syncline.Record) bool) error {
 	n := 0
 	return r.scan(env, collectionID, q.After, func(rec *syncline.Record) bool {

@@ -22,6 +22,7 @@ const (
 	readOnly             = "25006"
 	diskFull             = "53100"
 	featureNotSupported  = "0A000"
+	undefinedTable       = "42P01"
 )
 
 // storageError gives a driver error its code: what the server cannot do now is

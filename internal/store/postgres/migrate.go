@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/database"
@@ -114,6 +116,33 @@ func checkVersion(ctx context.Context, c *pgx.Conn, target int64) (version int64
 			WithHint("run the newer version of syncline that wrote it, or restore a backup made before the upgrade")
 	}
 	return version, nil
+}
+
+// checkReadable refuses a connection to a database whose schema is older than
+// what this version reads. A newer one can be read: what an older version needs
+// stays for as long as it may run.
+func checkReadable(ctx context.Context, c *pgx.Conn) error {
+	names, err := fs.Glob(migrations, "*.sql")
+	if err != nil {
+		return err
+	}
+	target, err := goose.NumericComponent(slices.Max(names))
+	if err != nil {
+		return err
+	}
+	var current int64
+	err = c.QueryRow(ctx, `SELECT coalesce(max(version_id), 0) FROM `+versionsTable+` WHERE is_applied`).Scan(&current)
+	var refused *pgconn.PgError
+	switch {
+	case errors.As(err, &refused) && refused.Code == undefinedTable:
+	case err != nil:
+		return storageError(err)
+	}
+	if current < target {
+		return syncline.Errorf(syncline.CodeUnavailable, "the replica %s has schema version %d; this version of syncline reads %d", c.Config().Database, current, target).
+			WithHint("it has not caught up with the primary yet, or it is not a replica of it")
+	}
+	return nil
 }
 
 // oldestServer is the oldest major version that the store runs on.

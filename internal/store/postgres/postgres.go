@@ -34,7 +34,7 @@ type Options struct {
 // Store is a main store in one Postgres database.
 type Store struct {
 	opts     Options
-	writers  *pgxpool.Pool
+	writers  *pgxpool.Pool // nil when the store is for reading only
 	readers  *pgxpool.Pool
 	asides   *pgxpool.Pool // Position, Ping: they must not wait behind long work
 	position coalesced
@@ -54,18 +54,7 @@ var _ store.Store = (*Store)(nil)
 // Statements are prepared once for each connection, so a pooler between must
 // keep sessions or know prepared statements.
 func Open(ctx context.Context, dsn string, opts Options) (*Store, error) {
-	if opts.Logger == nil {
-		opts.Logger = slog.New(slog.DiscardHandler)
-	}
-	if opts.Clock == nil {
-		opts.Clock = clock.System
-	}
-	if opts.WriteConns <= 0 {
-		opts.WriteConns = 16
-	}
-	if opts.ReadConns <= 0 {
-		opts.ReadConns = 8
-	}
+	opts = opts.withDefaults()
 	config, err := parse(dsn)
 	if err != nil {
 		return nil, err
@@ -74,23 +63,74 @@ func Open(ctx context.Context, dsn string, opts Options) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{opts: opts}
-	for _, p := range []struct {
-		pool **pgxpool.Pool
-		size int
-	}{{&s.writers, opts.WriteConns}, {&s.readers, opts.ReadConns}, {&s.asides, 2}} {
-		c := config.Copy()
-		c.MaxConns = int32(min(p.size, 10_000)) //nolint:gosec // bounded
-		c.MinConns, c.MinIdleConns = 0, 0
-		c.ConnConfig.Tracer = opts.tracer
-		if *p.pool, err = pgxpool.NewWithConfig(ctx, c); err != nil {
-			return nil, errors.Join(storageError(err), s.Close())
-		}
+	if err := s.connect(ctx, config, true); err != nil {
+		return nil, errors.Join(err, s.Close())
 	}
-	s.position.read = s.readPosition
 	if err := s.Ping(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
+}
+
+// OpenReadOnly opens a store for reading: a replica of one that [Open] has open,
+// such as a hot standby. It changes nothing there, its schema included, and
+// Update always fails with code unavailable. What it shows may lag behind; then
+// View does not include every Update that returned before.
+//
+// It connects when it is first read, so a replica that is down does not keep a
+// server from starting. Until the replica has the schema that this version reads,
+// its reads fail with code unavailable. Errors: invalid_request when the
+// connection string cannot be read.
+func OpenReadOnly(ctx context.Context, dsn string, opts Options) (*Store, error) {
+	opts = opts.withDefaults()
+	config, err := parse(dsn)
+	if err != nil {
+		return nil, err
+	}
+	config.AfterConnect = checkReadable
+	s := &Store{opts: opts}
+	if err := s.connect(ctx, config, false); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+func (o Options) withDefaults() Options {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Clock == nil {
+		o.Clock = clock.System
+	}
+	if o.WriteConns <= 0 {
+		o.WriteConns = 16
+	}
+	if o.ReadConns <= 0 {
+		o.ReadConns = 8
+	}
+	return o
+}
+
+// connect makes the pools.
+func (s *Store) connect(ctx context.Context, config *pgxpool.Config, writes bool) (err error) {
+	s.position.read = s.readPosition
+	for _, p := range []struct {
+		pool **pgxpool.Pool
+		size int
+		make bool
+	}{{&s.writers, s.opts.WriteConns, writes}, {&s.readers, s.opts.ReadConns, true}, {&s.asides, 2, true}} {
+		if !p.make {
+			continue
+		}
+		c := config.Copy()
+		c.MaxConns = int32(min(p.size, 10_000)) //nolint:gosec // bounded
+		c.MinConns, c.MinIdleConns = 0, 0
+		c.ConnConfig.Tracer = s.opts.tracer
+		if *p.pool, err = pgxpool.NewWithConfig(ctx, c); err != nil {
+			return storageError(err)
+		}
+	}
+	return nil
 }
 
 // parse reads a connection string. What it does not say comes from the usual
@@ -122,6 +162,9 @@ func parse(dsn string) (*pgxpool.Config, error) {
 func (s *Store) Update(ctx context.Context, d store.Durability, fn func(tx store.Tx) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
+	}
+	if s.writers == nil {
+		return errReadOnly
 	}
 	if err := s.left.wait(ctx); err != nil {
 		return err
@@ -225,6 +268,9 @@ func (s *Store) Close() error {
 	})
 	return nil
 }
+
+var errReadOnly = syncline.Errorf(syncline.CodeUnavailable, "nothing can be written here: the store was opened for reading only, as a replica").
+	WithHint("write to the primary database")
 
 var errClosed = syncline.Errorf(syncline.CodeUnavailable, "the store is closed")
 

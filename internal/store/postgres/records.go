@@ -3,6 +3,7 @@ package postgres
 import (
 	"cmp"
 	"slices"
+	"strings"
 	"time"
 
 	"syncline"
@@ -97,12 +98,23 @@ func keysOf(ids []string) []key {
 const idsChunk = 5000
 
 func (r *reader) RecordsByID(env, collectionID int64, ids []string) (map[string]*syncline.Record, error) {
+	return r.recordsByID(recordColumns, env, collectionID, ids)
+}
+
+// headColumns are recordColumns without the payload.
+var headColumns = strings.Replace(recordColumns, " payload,", " NULL::bytea,", 1)
+
+func (r *reader) RecordHeads(env, collectionID int64, ids []string) (map[string]*syncline.Record, error) {
+	return r.recordsByID(headColumns, env, collectionID, ids)
+}
+
+func (r *reader) recordsByID(columns string, env, collectionID int64, ids []string) (map[string]*syncline.Record, error) {
 	found := make(map[string]*syncline.Record, len(ids))
 	for chunk := range slices.Chunk(ids, idsChunk) {
 		// One look-up for each id, whatever the planner knows of the collection: of
 		// one that was filled since it last looked it thinks that it is small, and
 		// would read it whole.
-		err := r.query(`SELECT r.* FROM unnest($3::text[]) AS k (id) CROSS JOIN LATERAL (SELECT `+recordColumns+` FROM records
+		err := r.query(`SELECT r.* FROM unnest($3::text[]) AS k (id) CROSS JOIN LATERAL (SELECT `+columns+` FROM records
 			WHERE environment_id = $1 AND collection_id = $2 AND external_id = k.id OFFSET 0) AS r`, func(row *row) error {
 			rec := scanRecord(row)
 			found[rec.ID] = rec
@@ -143,20 +155,26 @@ func (r *reader) ScanRecords(env, collectionID int64, q store.RecordQuery, fn fu
 		q.Until = until
 		w := conditions(`SELECT `+recordColumns, env, collectionID, after, q)
 		w.add(` ORDER BY seq LIMIT ?`, size)
-		page, err := all(r, w.sql.String(), scanRecord, w.args...)
+		var page []*syncline.Record
+		total, cut := 0, false
+		err := r.query(w.sql.String(), func(row *row) error {
+			rec := scanRecord(row)
+			page = append(page, rec)
+			if total += len(rec.Payload); total >= scanPageBytes && len(page) < size {
+				cut = true // they are larger than was thought; no more are held
+				return errStop
+			}
+			return nil
+		}, w.args...)
 		if err != nil {
 			return err
 		}
-		more := len(page) == size && (q.Limit <= 0 || left > size)
+		more := cut || len(page) == size && (q.Limit <= 0 || left > size)
 		if more && until == 0 {
 			if until, err = r.number(`SELECT seq FROM records
 				WHERE environment_id = $1 AND collection_id = $2 AND seq > 0 ORDER BY seq DESC LIMIT 1`, env, collectionID); err != nil {
 				return err
 			}
-		}
-		total := 0
-		for _, rec := range page {
-			total += len(rec.Payload)
 		}
 		for i, rec := range page {
 			if !fn(rec) {
@@ -333,6 +351,14 @@ func (b *recordBatch) add(r *syncline.Record) {
 	b.versions, b.fieldVersions, b.keyIDs = append(b.versions, r.Version), append(b.fieldVersions, fields), append(b.keyIDs, r.PayloadKeyID)
 }
 
+// timeOrNull is a scalar of a time that may be missing.
+func timeOrNull(at *time.Time) time.Time {
+	if at == nil {
+		return time.Time{}
+	}
+	return *at
+}
+
 // blobOrNull is an element of an array of blobs; an empty one is NULL.
 func blobOrNull(b []byte) []byte {
 	if len(b) == 0 {
@@ -341,17 +367,55 @@ func blobOrNull(b []byte) []byte {
 	return b
 }
 
+// uniform reports whether the records differ in id, position and content alone,
+// as those of one batch do that are all new, or all changed for the first time.
+func (b *recordBatch) uniform() bool {
+	sameTime := func(list []*time.Time) bool {
+		return same(list, func(a, b *time.Time) bool { return a == b || a != nil && b != nil && a.Equal(*b) })
+	}
+	return same(b.longIDs, func(a, b *string) bool { return a == nil && b == nil }) && b.longIDs[0] == nil &&
+		same(b.fieldVersions, func(a, b *string) bool { return a == nil && b == nil }) && b.fieldVersions[0] == nil &&
+		sameTime(b.firstSeen) && sameTime(b.modified) && sameTime(b.deleted) && sameTime(b.pruned) &&
+		equal(b.actions) && equal(b.versions) && equal(b.keyIDs) &&
+		equal(b.lineages) && equal(b.lanes) && equal(b.events) && equal(b.runs) && equal(b.touchedBy)
+}
+
+func same[T any](list []T, eq func(a, b T) bool) bool {
+	for _, v := range list[1:] {
+		if !eq(list[0], v) {
+			return false
+		}
+	}
+	return true
+}
+
+func equal[T comparable](list []T) bool {
+	return same(list, func(a, b T) bool { return a == b })
+}
+
+// onConflict replaces a record that is there.
+const onConflict = ` ON CONFLICT (environment_id, collection_id, external_id) DO UPDATE SET seq = excluded.seq, hash = excluded.hash,
+	payload = excluded.payload, first_seen_at = excluded.first_seen_at, last_modified_at = excluded.last_modified_at,
+	deleted_at = excluded.deleted_at, pruned_at = excluded.pruned_at, last_action = excluded.last_action,
+	writer_lineage = excluded.writer_lineage, writer_lane_id = excluded.writer_lane_id,
+	writer_event_id = excluded.writer_event_id, writer_run_id = excluded.writer_run_id, touched_by = excluded.touched_by,
+	version = excluded.version, field_versions = excluded.field_versions, payload_key_id = excluded.payload_key_id`
+
 func (t *tx) putBatch(env, collectionID int64, b *recordBatch) error {
+	if b.uniform() {
+		// One value for all is sent once: arrays take time on both sides.
+		_, err := t.exec(`INSERT INTO records (environment_id, `+recordColumns+`)
+			SELECT $1::bigint, $2::bigint, r.id, NULL, r.seq, r.hash, r.payload, $7::timestamptz, $8::timestamptz, $9::timestamptz, $10::timestamptz,
+				$11::text, $12::bigint, $13::bigint, $14::bigint, $15::bigint, $16::bigint, $17::text, NULL, $18::text
+			FROM unnest($3::text[], $4::bigint[], $5::bytea[], $6::bytea[]) AS r (id, seq, hash, payload)`+onConflict,
+			env, collectionID, b.ids, b.seqs, b.hashes, b.payloads, timeOrNull(b.firstSeen[0]), timeOrNull(b.modified[0]), timeOrNull(b.deleted[0]),
+			timeOrNull(b.pruned[0]), b.actions[0], b.lineages[0], b.lanes[0], b.events[0], b.runs[0], b.touchedBy[0], b.versions[0], b.keyIDs[0])
+		return err
+	}
 	_, err := t.exec(`INSERT INTO records (environment_id, `+recordColumns+`)
 		SELECT $1::bigint, $2::bigint, * FROM unnest($3::text[], $4::text[], $5::bigint[], $6::bytea[], $7::bytea[],
 			$8::timestamptz[], $9::timestamptz[], $10::timestamptz[], $11::timestamptz[], $12::text[],
-			$13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[], $17::bigint[], $18::text[], $19::text[], $20::text[])
-		ON CONFLICT (environment_id, collection_id, external_id) DO UPDATE SET seq = excluded.seq, hash = excluded.hash,
-			payload = excluded.payload, first_seen_at = excluded.first_seen_at, last_modified_at = excluded.last_modified_at,
-			deleted_at = excluded.deleted_at, pruned_at = excluded.pruned_at, last_action = excluded.last_action,
-			writer_lineage = excluded.writer_lineage, writer_lane_id = excluded.writer_lane_id,
-			writer_event_id = excluded.writer_event_id, writer_run_id = excluded.writer_run_id, touched_by = excluded.touched_by,
-			version = excluded.version, field_versions = excluded.field_versions, payload_key_id = excluded.payload_key_id`,
+			$13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[], $17::bigint[], $18::text[], $19::text[], $20::text[])`+onConflict,
 		env, collectionID, b.ids, b.longIDs, b.seqs, b.hashes, b.payloads, b.firstSeen, b.modified, b.deleted, b.pruned, b.actions,
 		b.lineages, b.lanes, b.events, b.runs, b.touchedBy, b.versions, b.fieldVersions, b.keyIDs)
 	return err

@@ -105,9 +105,13 @@ func inChunks(leading []any, ids []string, fn func(list string, args []any) erro
 }
 
 func (r *reader) RecordsByID(env, collectionID int64, ids []string) (map[string]*syncline.Record, error) {
+	return r.recordsByID(recordColumns, env, collectionID, ids)
+}
+
+func (r *reader) recordsByID(columns string, env, collectionID int64, ids []string) (map[string]*syncline.Record, error) {
 	found := make(map[string]*syncline.Record, len(ids))
 	err := inChunks([]any{env, collectionID}, ids, func(list string, args []any) error {
-		return r.query(`SELECT `+recordColumns+` FROM records
+		return r.query(`SELECT `+columns+` FROM records
 			WHERE environment_id = ? AND collection_id = ? AND external_id IN `+list, func(row *row) error {
 			rec := scanRecord(row)
 			found[rec.ID] = rec
@@ -115,6 +119,13 @@ func (r *reader) RecordsByID(env, collectionID int64, ids []string) (map[string]
 		}, args...)
 	})
 	return found, err
+}
+
+// headColumns are recordColumns without the payload.
+var headColumns = strings.Replace(recordColumns, " payload,", " NULL,", 1)
+
+func (r *reader) RecordHeads(env, collectionID int64, ids []string) (map[string]*syncline.Record, error) {
+	return r.recordsByID(headColumns, env, collectionID, ids)
 }
 
 func (r *reader) ScanRecords(env, collectionID int64, q store.RecordQuery, fn func(*syncline.Record) bool) error {
@@ -235,21 +246,42 @@ func (t *tx) RestateRecords(env, collectionID int64, records []*syncline.Record)
 	return t.put(env, collectionID, records)
 }
 
+// Rows are put in lists of a few fixed lengths, as ids are bound (inLists).
+var putLists = []struct {
+	n   int
+	sql string
+}{{100, putSQL(100)}, {10, putSQL(10)}, {1, putSQL(1)}}
+
+func putSQL(n int) string {
+	const row = `(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
+	return `INSERT INTO records (environment_id, ` + recordColumns + `) VALUES ` + row + strings.Repeat(`, `+row, n-1) + `
+		ON CONFLICT (environment_id, collection_id, external_id) DO UPDATE SET seq = excluded.seq, hash = excluded.hash,
+			payload = excluded.payload, first_seen_at = excluded.first_seen_at, last_modified_at = excluded.last_modified_at,
+			deleted_at = excluded.deleted_at, pruned_at = excluded.pruned_at, last_action = excluded.last_action,
+			writer_lineage = excluded.writer_lineage, writer_lane_id = excluded.writer_lane_id,
+			writer_event_id = excluded.writer_event_id, writer_run_id = excluded.writer_run_id, touched_by = excluded.touched_by,
+			version = excluded.version, field_versions = excluded.field_versions, payload_key_id = excluded.payload_key_id`
+}
+
 func (t *tx) put(env, collectionID int64, records []*syncline.Record) error {
-	for _, r := range records {
-		_, _, err := t.exec(`INSERT INTO records (environment_id, `+recordColumns+`)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-			ON CONFLICT (environment_id, collection_id, external_id) DO UPDATE SET seq = excluded.seq, hash = excluded.hash,
-				payload = excluded.payload, first_seen_at = excluded.first_seen_at, last_modified_at = excluded.last_modified_at,
-				deleted_at = excluded.deleted_at, pruned_at = excluded.pruned_at, last_action = excluded.last_action,
-				writer_lineage = excluded.writer_lineage, writer_lane_id = excluded.writer_lane_id,
-				writer_event_id = excluded.writer_event_id, writer_run_id = excluded.writer_run_id, touched_by = excluded.touched_by,
-				version = excluded.version, field_versions = excluded.field_versions, payload_key_id = excluded.payload_key_id`,
-			env, collectionID, r.ID, r.Seq, r.Hash, []byte(r.Payload), r.FirstSeenAt, r.LastModifiedAt, r.DeletedAt, r.PrunedAt, string(r.LastAction),
-			r.Writer.Lineage, r.Writer.LaneID, r.Writer.EventID, r.Writer.RunID, r.TouchedBy,
-			r.Version, r.FieldVersions, r.PayloadKeyID)
-		if err != nil {
-			return err
+	const columns = 19
+	args := make([]any, 0, min(len(records), putLists[0].n)*columns)
+	for len(records) > 0 {
+		for _, l := range putLists {
+			if len(records) < l.n {
+				continue
+			}
+			args = args[:0]
+			for _, r := range records[:l.n] {
+				args = append(args, env, collectionID, r.ID, r.Seq, r.Hash, []byte(r.Payload), r.FirstSeenAt, r.LastModifiedAt, r.DeletedAt, r.PrunedAt,
+					string(r.LastAction), r.Writer.Lineage, r.Writer.LaneID, r.Writer.EventID, r.Writer.RunID, r.TouchedBy,
+					r.Version, r.FieldVersions, r.PayloadKeyID)
+			}
+			if _, _, err := t.exec(l.sql, args...); err != nil {
+				return err
+			}
+			records = records[l.n:]
+			break
 		}
 	}
 	return nil

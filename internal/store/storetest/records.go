@@ -87,6 +87,12 @@ var recordTests = []test{
 		}
 		put()
 		same(t, "put", w.byID(id, "42", "43"), map[string]*syncline.Record{"42": r})
+		head := *r
+		head.Payload = nil
+		same(t, "head", read(w, func(rd store.Reader) (map[string]*syncline.Record, error) {
+			return rd.RecordHeads(w.env.ID, id, []string{"42", "43"})
+		}),
+			map[string]*syncline.Record{"42": &head})
 		r.Payload, r.Hash, r.DeletedAt, r.PrunedAt, r.LastModifiedAt = nil, nil, seconds(2), seconds(3), seconds(2)
 		r.LastAction, r.Writer, r.TouchedBy = syncline.ActionDeleted, syncline.Writer{}, 0
 		put()

@@ -36,9 +36,12 @@ import (
 	"go.uber.org/goleak"
 )
 
-// Main runs a package's tests and then stops the server, if one was started.
+// Main runs a package's tests and then stops the servers that were started.
 func Main(m *testing.M) {
 	code := m.Run()
+	if replica.server != nil {
+		replica.server.stop()
+	}
 	if shared.server != nil {
 		shared.server.stop()
 	}
@@ -300,7 +303,9 @@ func (s *server) kill() {
 }
 
 func (s *server) stop() {
-	s.kill()
+	if s.leash != nil {
+		s.kill()
+	}
 	_ = os.RemoveAll(s.dir)
 }
 
