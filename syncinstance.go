@@ -63,9 +63,14 @@ type Reconcile struct {
 	// Full says that a full poll is under way: polls that go on from its
 	// checkpoint belong to it.
 	Full bool `json:"full,omitempty"`
+	// Requested makes the next poll a full one.
+	Requested bool `json:"requested,omitempty"`
 	// Contested counts the records that polls and webhooks left alone since then
 	// although their data differed, because someone else had changed them later.
 	Contested int `json:"contested,omitempty"`
+	// Before is how many of them were counted before the full poll that is under
+	// way: it sees these again.
+	Before int `json:"before,omitempty"`
 	// Rewind is where the next poll begins once more; nil: where the last one left off.
 	Rewind *Rewind `json:"rewind,omitempty"`
 }

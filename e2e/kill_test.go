@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"sync"
 	"testing"
 	"time"
 
 	"syncline/e2e/harness"
 	"syncline/internal/standin/github"
+	"syncline/internal/store/postgres/pgtest"
 )
 
 // TestKillNineDuringABurst kills the server at random moments and at the named
@@ -39,97 +41,100 @@ func TestKillNineDuringABurst(t *testing.T) {
 		rounds = append(rounds, round{name: fmt.Sprintf("at random, after %s", after), after: after})
 	}
 	slots := make(chan struct{}, 3)
-	for _, r := range rounds {
-		t.Run(r.name, func(t *testing.T) {
-			t.Parallel()
-			slots <- struct{}{}
-			defer func() { <-slots }()
-			w := newWorld(t, crashing)
-			const issues, edits = 12, 8
-			for n := range issues {
-				w.github.Create(fmt.Sprintf("Issue %d", n+1))
-			}
-			w.start("example")
-			w.until("GithubIssue", func(all map[string]harness.Record) bool { return len(all) == issues })
-			w.run("issues&kind=poll") // has ended, and not only saved
-			pause := map[string]any{"provider_config_key": integration, "connection_id": connection, "syncs": []string{"issues"}}
-			w.ok(w.client.Do(w.context(), http.MethodPost, "/sync/pause", nil, pause, nil)) // the webhooks alone must do
-			w.ok(w.client.Quiet(w.context()))
-			initial := w.app.Count()
-			if r.point != "" {
-				// The point counts from the start of the process.
-				w.server.Kill()
-				w.server.Env = []string{"SYNCLINE_CRASH_AT=" + r.point}
-				_, err := w.server.Start(w.context())
-				w.ok(err)
-				w.server.Env = nil
-			} else {
-				time.AfterFunc(r.after, w.server.Kill)
-			}
-			restarted := make(chan struct{})
-			go func() {
-				defer close(restarted)
-				select {
-				case <-w.server.Exited():
-				case <-time.After(20 * time.Second):
-					t.Error("the server was not killed")
-					return
+	for name, databaseOf := range map[string]func(testing.TB) string{"embedded": func(testing.TB) string { return "" }, "postgres": pgtest.Empty} {
+		for _, r := range rounds {
+			t.Run(name+": "+r.name, func(t *testing.T) {
+				t.Parallel()
+				slots <- struct{}{}
+				defer func() { <-slots }()
+				w := newWorldOn(t, databaseOf(t), crashing)
+				const issues, edits = 12, 8
+				for n := range issues {
+					w.github.Create(fmt.Sprintf("Issue %d", n+1))
 				}
-				if _, err := w.server.Start(context.WithoutCancel(t.Context())); err != nil {
-					t.Error(err)
+				w.start("example")
+				w.until("GithubIssue", func(all map[string]harness.Record) bool { return len(all) == issues })
+				w.run("issues&kind=poll") // has ended, and not only saved
+				pause := map[string]any{"provider_config_key": integration, "connection_id": connection, "syncs": []string{"issues"}}
+				w.ok(w.client.Do(w.context(), http.MethodPost, "/sync/pause", nil, pause, nil)) // the webhooks alone must do
+				w.ok(w.client.Quiet(w.context()))
+				initial := w.app.Count()
+				if r.point != "" {
+					// The point counts from the start of the process.
+					w.server.Kill()
+					env := w.server.Env
+					w.server.Env = append(slices.Clone(env), "SYNCLINE_CRASH_AT="+r.point)
+					_, err := w.server.Start(w.context())
+					w.ok(err)
+					w.server.Env = env
+				} else {
+					time.AfterFunc(r.after, w.server.Kill)
 				}
-			}()
-			// Each sender edits issues of its own, one after another: what GitHub
-			// sends in order arrives in order. A delivery that is not
-			// acknowledged is sent again until it is.
-			var senders sync.WaitGroup
-			for s := range 4 {
-				senders.Go(func() {
-					for n := range edits {
-						for number := s + 1; number <= issues; number += 4 {
-							e := w.github.Edit(number, fmt.Sprintf("Issue %d, edit %d", number, n+1))
-							if !insist(t, w, e) {
-								return
+				restarted := make(chan struct{})
+				go func() {
+					defer close(restarted)
+					select {
+					case <-w.server.Exited():
+					case <-time.After(20 * time.Second):
+						t.Error("the server was not killed")
+						return
+					}
+					if _, err := w.server.Start(context.WithoutCancel(t.Context())); err != nil {
+						t.Error(err)
+					}
+				}()
+				// Each sender edits issues of its own, one after another: what GitHub
+				// sends in order arrives in order. A delivery that is not
+				// acknowledged is sent again until it is.
+				var senders sync.WaitGroup
+				for s := range 4 {
+					senders.Go(func() {
+						for n := range edits {
+							for number := s + 1; number <= issues; number += 4 {
+								e := w.github.Edit(number, fmt.Sprintf("Issue %d, edit %d", number, n+1))
+								if !insist(t, w, e) {
+									return
+								}
 							}
 						}
-					}
-				})
-			}
-			senders.Wait()
-			<-restarted
-			if t.Failed() {
-				return
-			}
-			w.ok(w.client.Quiet(w.context()))
+					})
+				}
+				senders.Wait()
+				<-restarted
+				if t.Failed() {
+					return
+				}
+				w.ok(w.client.Quiet(w.context()))
 
-			deliveries, err := w.client.Deliveries(w.context(), "limit=1000")
-			w.ok(err)
-			for _, d := range deliveries {
-				if d.Status != "processed" {
-					t.Errorf("delivery %d is %s: %s", d.Position, d.Status, d.Reason)
+				deliveries, err := w.client.Deliveries(w.context(), "limit=1000")
+				w.ok(err)
+				for _, d := range deliveries {
+					if d.Status != "processed" {
+						t.Errorf("delivery %d is %s: %s", d.Position, d.Status, d.Reason)
+					}
 				}
-			}
-			if len(deliveries) != issues*edits {
-				t.Errorf("%d deliveries are stored; %d were acknowledged", len(deliveries), issues*edits)
-			}
-			all, err := w.client.All(w.context(), integration, connection, "GithubIssue")
-			w.ok(err)
-			for _, i := range w.github.Issues() {
-				if got := all[fmt.Sprint(i.ID)].Fields["title"]; got != i.Title {
-					t.Errorf("issue %d is %q at GitHub and %v in the cache", i.Number, i.Title, got)
+				if len(deliveries) != issues*edits {
+					t.Errorf("%d deliveries are stored; %d were acknowledged", len(deliveries), issues*edits)
 				}
-			}
-			changes := 0
-			for _, n := range w.app.Notifications()[initial:] {
-				changes += n.Results.Added + n.Results.Updated
-				if !n.Verified || !n.Success || n.SyncType != "WEBHOOK" {
-					t.Errorf("the app was told %+v", n)
+				all, err := w.client.All(w.context(), integration, connection, "GithubIssue")
+				w.ok(err)
+				for _, i := range w.github.Issues() {
+					if got := all[fmt.Sprint(i.ID)].Fields["title"]; got != i.Title {
+						t.Errorf("issue %d is %q at GitHub and %v in the cache", i.Number, i.Title, got)
+					}
 				}
-			}
-			if changes != issues*edits {
-				t.Errorf("the app was told of %d changes; there were %d", changes, issues*edits)
-			}
-		})
+				changes := 0
+				for _, n := range w.app.Notifications()[initial:] {
+					changes += n.Results.Added + n.Results.Updated
+					if !n.Verified || !n.Success || n.SyncType != "WEBHOOK" {
+						t.Errorf("the app was told %+v", n)
+					}
+				}
+				if changes != issues*edits {
+					t.Errorf("the app was told of %d changes; there were %d", changes, issues*edits)
+				}
+			})
+		}
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"syncline/e2e/harness"
 	"syncline/internal/standin/github"
+	"syncline/internal/store/postgres/pgtest"
 )
 
 // The binaries under test: as it is built, and with crash points.
@@ -43,8 +44,26 @@ func build(m *testing.M) (int, error) {
 			return 0, fmt.Errorf("build the binary: %w\n%s", err, text)
 		}
 	}
+	defer pgtest.Stop()
 	return m.Run(), nil
 }
+
+// onEachDatabase runs a test on the embedded database and on a new one of
+// Postgres, whose URL it gets; "" is the embedded one.
+func onEachDatabase(t *testing.T, test func(t *testing.T, database string)) {
+	t.Helper()
+	t.Run("embedded", func(t *testing.T) {
+		t.Parallel()
+		test(t, "")
+	})
+	t.Run("postgres", func(t *testing.T) {
+		t.Parallel()
+		test(t, pgtest.Empty(t))
+	})
+}
+
+// encryptionKey is that of servers which share a database.
+const encryptionKey = "c3luY2xpbmUgZW5kLXRvLWVuZCB0ZXN0cyAzMiBieXQ="
 
 const (
 	integration = "github"
@@ -67,8 +86,15 @@ type world struct {
 	setup   harness.Setup
 }
 
-// newWorld starts the neighbours and prepares a server that is not started.
+// newWorld starts the neighbours and prepares a server with an embedded database
+// that is not started.
 func newWorld(t *testing.T, bin string, args ...string) *world {
+	t.Helper()
+	return newWorldOn(t, "", bin, args...)
+}
+
+// newWorldOn is newWorld on a Postgres database; "" is an embedded one.
+func newWorldOn(t *testing.T, database, bin string, args ...string) *world {
 	t.Helper()
 	payloads, err := github.LoadPayloads("../internal/standin/github")
 	if err != nil {
@@ -85,22 +111,32 @@ func newWorld(t *testing.T, bin string, args ...string) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(w.app.Close)
-	if w.server, err = harness.NewServer(bin, t.TempDir(), args...); err != nil {
-		t.Fatal(err)
-	}
+	w.server = newServer(t, database, bin, args...)
 	w.client = w.server.Client()
-	t.Cleanup(func() {
-		w.server.Kill()
-		w.client.HTTP.CloseIdleConnections()
-		if t.Failed() {
-			t.Logf("the server said:\n%s", w.server.Output())
-		}
-	})
+	t.Cleanup(w.client.HTTP.CloseIdleConnections)
 	w.setup = harness.Setup{
 		Integration: integration, ProxyBaseURL: upstream.URL, Secret: secret, Token: token, Repository: owner + "/" + name,
 		Connection: connection, WebhookURL: w.app.URL,
 	}
 	return w
+}
+
+func newServer(t *testing.T, database, bin string, args ...string) *harness.Server {
+	t.Helper()
+	s, err := harness.NewServer(bin, t.TempDir(), args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.Database = database; database != "" {
+		s.Env = append(s.Env, "SYNCLINE_ENCRYPTION_KEY="+encryptionKey)
+	}
+	t.Cleanup(func() {
+		s.Kill()
+		if t.Failed() {
+			t.Logf("the server on %s said:\n%s", s.Listen, s.Output())
+		}
+	})
+	return s
 }
 
 func (w *world) ok(err error) {

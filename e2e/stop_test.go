@@ -13,38 +13,42 @@ import (
 
 func TestAStoppedServerDrainsAndGoesOnWhereItWas(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, binary)
-	w.github.Create("one")
-	w.start("example")
-	w.until("GithubIssue", func(all map[string]harness.Record) bool { return len(all) == 1 })
-	e := w.github.Edit(1, "just before the stop")
-	w.send(e)
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
-	w.ok(w.server.Stop(ctx))
-	if _, err := http.Get(w.server.URL + "/healthz"); err == nil {
-		t.Error("the server still answers")
-	}
-	_, err := w.server.Start(ctx)
-	w.ok(err)
-	w.until("GithubIssue", func(all map[string]harness.Record) bool { return all[id(e)].Fields["title"] == "just before the stop" })
-	w.ok(w.client.Quiet(ctx))
+	onEachDatabase(t, func(t *testing.T, database string) {
+		w := newWorldOn(t, database, binary)
+		w.github.Create("one")
+		w.start("example")
+		w.until("GithubIssue", func(all map[string]harness.Record) bool { return len(all) == 1 })
+		e := w.github.Edit(1, "just before the stop")
+		w.send(e)
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		w.ok(w.server.Stop(ctx))
+		if _, err := http.Get(w.server.URL + "/healthz"); err == nil {
+			t.Error("the server still answers")
+		}
+		_, err := w.server.Start(ctx)
+		w.ok(err)
+		w.until("GithubIssue", func(all map[string]harness.Record) bool { return all[id(e)].Fields["title"] == "just before the stop" })
+		w.ok(w.client.Quiet(ctx))
+	})
 }
 
 func TestASlowPollIsReleasedAtTheStopAndRunAgain(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, binary, "--shutdown-timeout", "1s")
-	w.github.Create("one")
-	gate := w.github.Hold(1)
-	w.start("example")
-	<-gate.Reached()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
-	w.ok(w.server.Stop(ctx))
-	gate.Release()
-	_, err := w.server.Start(ctx)
-	w.ok(err)
-	w.until("GithubIssue", func(all map[string]harness.Record) bool { return len(all) == 1 })
+	onEachDatabase(t, func(t *testing.T, database string) {
+		w := newWorldOn(t, database, binary, "--shutdown-timeout", "1s")
+		w.github.Create("one")
+		gate := w.github.Hold(1)
+		w.start("example")
+		<-gate.Reached()
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		w.ok(w.server.Stop(ctx))
+		gate.Release()
+		_, err := w.server.Start(ctx)
+		w.ok(err)
+		w.until("GithubIssue", func(all map[string]harness.Record) bool { return len(all) == 1 })
+	})
 }
 
 func TestASecondStartOnTheSameDataIsRefused(t *testing.T) {

@@ -31,7 +31,9 @@ type Server struct {
 	Listen  string   // host:port, kept over restarts
 	Args    []string // further flags
 	Env     []string // further variables
-	URL     string
+	// Database is the URL of a Postgres database; "" for the embedded one.
+	Database string
+	URL      string
 
 	mu     sync.Mutex
 	cmd    *exec.Cmd
@@ -75,7 +77,7 @@ func NewServer(binary, dataDir string, args ...string) (*Server, error) {
 func (s *Server) Start(ctx context.Context) (time.Duration, error) {
 	began := time.Now()
 	cmd := exec.CommandContext(context.Background(), s.Binary, append([]string{"serve", "--listen", s.Listen, "--data-dir", s.DataDir}, s.Args...)...)
-	cmd.Env = append(append(os.Environ(), "SYNCLINE_SECRET_KEY_DEV="+Key), s.Env...)
+	cmd.Env = append(append(os.Environ(), "SYNCLINE_SECRET_KEY_DEV="+Key, "DATABASE_URL=", "SYNCLINE_DATABASE_URL="+s.Database), s.Env...)
 	cmd.Stdout, cmd.Stderr = &s.output, &s.output
 	if err := cmd.Start(); err != nil {
 		return 0, err

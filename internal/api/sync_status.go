@@ -21,6 +21,10 @@ type syncStatusJSON struct {
 	LatestResult        map[string]countsJSON `json:"latestResult"`
 	RecordCount         map[string]int        `json:"recordCount"`
 	Checkpoint          json.RawMessage       `json:"checkpoint"`
+	// Ours: records that were left alone although the data differed, since the
+	// newest poll that fetched everything, and when that began.
+	Contested  int     `json:"contested"`
+	LastFullAt *string `json:"lastFullSyncAt"`
 }
 
 // countsJSON are a model's changes in Nango's shape.
@@ -91,6 +95,7 @@ func showSyncStatus(r store.Reader, i *selected) (syncStatusJSON, error) {
 		ID: i.UUID, ConnectionID: i.connection, Name: i.function.Name, Variant: i.Variant, Status: statusStopped,
 		NextScheduledSyncAt: isoTimeOrNull(i.NextDueAt), Frequency: i.FrequencyOverride,
 		LatestResult: map[string]countsJSON{}, RecordCount: map[string]int{}, Checkpoint: i.PollCheckpoint,
+		Contested: i.Reconcile.Contested, LastFullAt: isoTimeOrNull(i.Reconcile.FullAt),
 	}
 	if out.Frequency == "" {
 		out.Frequency = i.function.Active.Manifest.Frequency

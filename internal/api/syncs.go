@@ -61,6 +61,7 @@ type syncInput struct {
 type triggerOpts struct {
 	Reset      bool `json:"reset"`
 	EmptyCache bool `json:"emptyCache"`
+	Reconcile  bool `json:"reconcile"` // ours: fetch everything, with the cache kept
 }
 
 // provision makes the base instances of a new connection.
@@ -218,7 +219,7 @@ func (s *server) triggerSyncs(c *call) (reply, error) {
 func (in *syncInput) options() (schedule.TriggerOptions, error) {
 	switch {
 	case in.Opts != nil:
-		return schedule.TriggerOptions{Reset: in.Opts.Reset, EmptyCache: in.Opts.EmptyCache}, nil
+		return schedule.TriggerOptions{Reset: in.Opts.Reset, EmptyCache: in.Opts.EmptyCache, Reconcile: in.Opts.Reconcile}, nil
 	case in.SyncMode != nil:
 		switch *in.SyncMode {
 		case "incremental":

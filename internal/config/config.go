@@ -25,7 +25,8 @@ import (
 // variable follows (data-dir: --data-dir and SYNCLINE_DATA_DIR); default, min
 // and max are written as users write them; form names what is expected; help
 // describes the setting. A field with env:"only" has no flag, because a
-// command line can be read by other users of the machine.
+// command line can be read by other users of the machine. also names another
+// variable, which counts when the setting's own is not set.
 type Config struct {
 	Listen               string        `group:"Server" flag:"listen" default:"127.0.0.1:3003" form:"host:port" help:"Address that the server listens on. Port 0 takes a free one."`
 	PublicURL            string        `group:"Server" flag:"public-url" default:"" form:"URL" help:"Address under which external APIs reach the server; webhook URLs begin with it. Without it, it is made from the listen address."`
@@ -34,8 +35,10 @@ type Config struct {
 	LogLevel             string        `group:"Server" flag:"log-level" default:"info" form:"debug|info|warn|error" help:"Least severe messages that are logged."`
 	LogFormat            string        `group:"Server" flag:"log-format" default:"text" form:"text|json" help:"How log lines are written, to standard error."`
 
-	DataDir       string `group:"Data" flag:"data-dir" default:"./.syncline" form:"directory" help:"Where the databases and the key files are. Made when absent; one server at a time can use it."`
-	EncryptionKey Secret `group:"Data" flag:"encryption-key" env:"only" default:"" form:"base64" help:"Key that seals credentials and secrets at rest: 32 bytes in base64. Several, separated by commas, open what older ones sealed; the first one seals. Without it, a key is made and kept in the data directory."`
+	DataDir         string `group:"Data" flag:"data-dir" default:"./.syncline" form:"directory" help:"Where the embedded databases and the key files are. Made when absent; one server at a time can use it. With a Postgres database, only the key files are there."`
+	DatabaseURL     DSN    `group:"Data" flag:"database-url" also:"DATABASE_URL" default:"" form:"postgres://…" help:"Postgres database that holds everything, for one server or several. Without it, the data is in an embedded SQLite in the data directory. It may hold a password, which other users of the machine see in a flag: prefer the variable."`
+	DatabaseReadURL DSN    `group:"Data" flag:"database-read-url" default:"" form:"postgres://…" help:"Replica of that database: reads of records go to it, as far as it has caught up."`
+	EncryptionKey   Secret `group:"Data" flag:"encryption-key" env:"only" default:"" form:"base64" help:"Key that seals credentials and secrets at rest: 32 bytes in base64. Several, separated by commas, open what older ones sealed; the first one seals. Without it, a key is made and kept in the data directory. Servers that share a database need the same."`
 
 	WebhookBodyLimit  Size `group:"Size limits" flag:"webhook-body-limit" default:"25MiB" min:"1KiB" max:"1GiB" help:"Largest webhook body that is taken."`
 	RequestBodyLimit  Size `group:"Size limits" flag:"request-body-limit" default:"10MiB" min:"1KiB" max:"1GiB" help:"Largest body of a request to the HTTP API."`
@@ -149,6 +152,16 @@ func (c *Config) checkAddresses() (errs []error) {
 		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
 			errs = append(errs, settingOf("public-url").wrong(c.PublicURL, "an absolute URL without user and query, as https://syncline.example.com"))
 		}
+	}
+	for _, flag := range []string{"database-url", "database-read-url"} {
+		s := settingOf(flag)
+		if d := s.value(c).(DSN); d != "" && !d.valid() {
+			errs = append(errs, s.wrong("", "a Postgres URL, as postgres://user:password@host:5432/database"))
+		}
+	}
+	if c.DatabaseReadURL != "" && c.DatabaseURL == "" {
+		errs = append(errs, fmt.Errorf("%s: there is no database that it could be a replica of; set %s",
+			settingOf("database-read-url").Name(), settingOf("database-url").Name()))
 	}
 	if c.DataDir == "" {
 		errs = append(errs, settingOf("data-dir").wrong(c.DataDir, "a directory"))

@@ -238,3 +238,68 @@ func TestReferencePage(t *testing.T) {
 		t.Fatalf("%s is not what the tags say (%v); run: make docs", path, err)
 	}
 }
+
+func TestADatabaseURLIsShownWithoutItsPassword(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"postgres://sync:hidden@db:5432/sync?sslmode=require":             "postgres://sync:xxxxx@db:5432/sync?sslmode=require",
+		"postgres://db/sync?user=sync&password=hidden":                    "postgres://db/sync?password=xxxxx&user=sync",
+		"postgres://db/sync?sslpassword=hidden":                           "postgres://db/sync?sslpassword=xxxxx",
+		"host=db user=sync password=hidden dbname=sync":                   "host=db user=sync password=xxxxx dbname=sync",
+		`host=db PASSWORD = 'hid den\' hidden' sslpassword=hidden port=1`: "host=db PASSWORD=xxxxx sslpassword=xxxxx port=1",
+		"postgresql:///sync?host=/var/run/postgresql":                     "postgresql:///sync?host=/var/run/postgresql",
+		"postgres://sync:hid%zzden@db/sync":                               "(secret)",
+		"hidden":                                                          "(secret)",
+		"":                                                                "",
+	} {
+		d := DSN(text)
+		if got := d.String(); got != want {
+			t.Errorf("%s is shown as %s, want %s", text, got, want)
+		}
+		encoded, err := json.Marshal(d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var log strings.Builder
+		slog.New(slog.NewTextHandler(&log, nil)).Info("x", "dsn", d)
+		if all := fmt.Sprintf("%v %+v %#v %s %q %s", d, d, d, d, d, encoded) + log.String(); strings.Contains(all, "hidden") {
+			t.Errorf("the password is shown: %s", all)
+		}
+	}
+}
+
+func TestTheDatabaseIsTakenFromItsOwnVariableFirst(t *testing.T) {
+	t.Parallel()
+	const own, common = "postgres://a:hidden@own/x", "postgres://a:hidden@common/x"
+	for _, c := range []struct {
+		args, environ       []string
+		value, source, read string
+	}{
+		{nil, []string{"DATABASE_URL=" + common}, "postgres://a:xxxxx@common/x", "environment", "DATABASE_URL"},
+		{nil, []string{"DATABASE_URL=" + common, "SYNCLINE_DATABASE_URL=" + own}, "postgres://a:xxxxx@own/x", "environment", "SYNCLINE_DATABASE_URL"},
+		{[]string{"--database-url", "postgres://flag/x"}, []string{"DATABASE_URL=" + common}, "postgres://flag/x", "flag", "SYNCLINE_DATABASE_URL"},
+		{nil, []string{"DATABASE_URL="}, "", "default", "SYNCLINE_DATABASE_URL"},
+	} {
+		l, err := load(t, c.args, c.environ...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, v := range l.Values() {
+			if v.Name == "database-url" && (v.Value != c.value || string(v.Source) != c.source || v.Env != c.read) {
+				t.Errorf("%q %q: got %+v", c.args, c.environ, v)
+			}
+		}
+	}
+}
+
+func TestADatabaseURLThatCannotBeIsRefusedWithoutBeingShown(t *testing.T) {
+	t.Parallel()
+	_, err := load(t, []string{"--database-url", "mysql://a:hidden@db/x"})
+	if err == nil || !strings.Contains(err.Error(), "--database-url (SYNCLINE_DATABASE_URL): the value is not a Postgres URL") || strings.Contains(err.Error(), "hidden") {
+		t.Errorf("got %v", err)
+	}
+	_, err = load(t, []string{"--database-read-url", "postgres://db/x"})
+	if err == nil || !strings.Contains(err.Error(), "there is no database that it could be a replica of") {
+		t.Errorf("got %v", err)
+	}
+}

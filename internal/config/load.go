@@ -23,7 +23,8 @@ type Loaded struct {
 	Config   Config
 	Warnings []string // for people: variables that no setting reads
 
-	sources map[string]Source // by flag name
+	sources   map[string]Source // by flag name
+	variables map[string]string // those that were read under another name, by flag name
 }
 
 // Bind adds a flag for every setting that has one to fs.
@@ -69,13 +70,17 @@ var others = []string{
 // counts as not set. What is wrong is reported as by [Config.Validate], all of
 // it at once. Loaded is returned also with an error, as far as it was read.
 func Load(fs *pflag.FlagSet, environ []string) (*Loaded, error) {
-	env := map[string]string{}
+	env, foreign := map[string]string{}, map[string]string{}
 	for _, pair := range environ {
-		if name, value, ok := strings.Cut(pair, "="); ok && value != "" && strings.HasPrefix(name, "SYNCLINE_") {
+		switch name, value, ok := strings.Cut(pair, "="); {
+		case !ok || value == "":
+		case strings.HasPrefix(name, "SYNCLINE_"):
 			env[name] = value
+		default:
+			foreign[name] = value
 		}
 	}
-	l := &Loaded{Config: Default(), sources: map[string]Source{}}
+	l := &Loaded{Config: Default(), sources: map[string]Source{}, variables: map[string]string{}}
 	l.Config.PublicURL = "" // derived again from what is loaded
 	var errs []error
 	known := map[string]bool{}
@@ -85,6 +90,9 @@ func Load(fs *pflag.FlagSet, environ []string) (*Loaded, error) {
 		text, source := s.Default, SourceDefault
 		if value, ok := env[s.Env]; ok {
 			text, source = value, SourceEnv
+		} else if value, ok := foreign[s.Also]; ok {
+			text, source = value, SourceEnv
+			l.variables[s.Flag] = s.Also
 		}
 		if fs != nil && !s.EnvOnly {
 			if f := fs.Lookup(s.Flag); f != nil && f.Changed {
@@ -187,10 +195,14 @@ type Value struct {
 }
 
 // Values lists the effective values in the order of the reference. Secrets are
-// shown as "(secret)".
+// shown as "(secret)", passwords in connection strings as "xxxxx".
 func (l *Loaded) Values() (list []Value) {
 	for _, s := range Settings() {
-		list = append(list, Value{Name: s.Flag, Value: format(s.value(&l.Config)), Source: l.sources[s.Flag], Env: s.Env, Group: s.Group})
+		v := Value{Name: s.Flag, Value: format(s.value(&l.Config)), Source: l.sources[s.Flag], Env: s.Env, Group: s.Group}
+		if also := l.variables[s.Flag]; also != "" && v.Source == SourceEnv {
+			v.Env = also
+		}
+		list = append(list, v)
 	}
 	for _, env := range sortedKeys(l.Config.SecretKeys) {
 		list = append(list, Value{

@@ -38,7 +38,11 @@ empty counts as not set. ` + "`syncline config`" + ` prints the effective values
 		if bounds := s.Bounds(); bounds != "" {
 			help += " Range: " + bounds + "."
 		}
-		fmt.Fprintf(&b, "| %s | `%s` | %s | %s |\n", flag, s.Env, value, help)
+		variable := "`" + s.Env + "`"
+		if s.Also != "" {
+			variable += ", else `" + s.Also + "`"
+		}
+		fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", flag, variable, value, help)
 	}
 	fmt.Fprintf(&b, `
 ## API keys

@@ -16,6 +16,7 @@ import (
 type Setting struct {
 	Flag     string // name, without dashes
 	Env      string // SYNCLINE_…
+	Also     string // another variable, which counts when Env is not set; "" for none
 	EnvOnly  bool   // there is no flag
 	Secret   bool   // the value is never shown
 	Default  string // as a user would write it; "" for none
@@ -40,7 +41,7 @@ var settings = sync.OnceValue(func() (list []Setting) {
 			continue
 		}
 		s := Setting{
-			Flag: name, Env: "SYNCLINE_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_")), EnvOnly: tag.Get("env") == "only",
+			Flag: name, Env: "SYNCLINE_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_")), Also: tag.Get("also"), EnvOnly: tag.Get("env") == "only",
 			Default: tag.Get("default"), Form: tag.Get("form"), Min: tag.Get("min"), Max: tag.Get("max"),
 			Group: tag.Get("group"), Help: tag.Get("help"), field: i,
 		}
@@ -48,7 +49,7 @@ var settings = sync.OnceValue(func() (list []Setting) {
 			s.values = strings.Split(s.Form, "|")
 		}
 		switch reflect.Zero(t.Field(i).Type).Interface().(type) {
-		case Secret:
+		case Secret, DSN:
 			s.Secret = true
 		case Size:
 			s.Form = "size"
@@ -107,6 +108,8 @@ func (s Setting) parse(text string) (any, error) {
 	switch reflect.Zero(reflect.TypeFor[Config]().Field(s.field).Type).Interface().(type) {
 	case Secret:
 		return Secret(strings.TrimSpace(text)), nil
+	case DSN:
+		return DSN(strings.TrimSpace(text)), nil
 	case Size:
 		return ParseSize(text)
 	case time.Duration:

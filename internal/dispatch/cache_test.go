@@ -13,6 +13,7 @@ import (
 	"syncline/internal/dispatch"
 	"syncline/internal/fn"
 	"syncline/internal/records"
+	"syncline/internal/schedule"
 	"syncline/internal/store"
 )
 
@@ -249,6 +250,14 @@ func TestReconcileFetchesEverythingAndKeepsTheCache(t *testing.T) {
 			}
 			if got := w.ids(); got != "1" {
 				t.Errorf("poll %d: live %s", n+1, got)
+			}
+		}
+		// Asked for by hand.
+		must(t, w.ctl.Trigger(t.Context(), w.env.ID, w.instances[0].ID, schedule.TriggerOptions{Reconcile: true}))
+		for _, want := range []syncline.RunMode{syncline.ModeFull, syncline.ModeNormal} {
+			w.poll(t.Context(), 0)
+			if run := w.lastRun(0); run.Mode != want {
+				t.Errorf("after a trigger: mode %q, want %q", run.Mode, want)
 			}
 		}
 	})

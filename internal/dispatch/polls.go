@@ -2,7 +2,6 @@ package dispatch
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"time"
 
@@ -134,11 +133,11 @@ func (p *Polls) begin(ctx context.Context, c schedule.Claim) (s *host.Subject, r
 func mode(i *syncline.SyncInstance, m *syncline.Manifest, now time.Time) syncline.RunMode {
 	r := &i.Reconcile
 	switch {
-	case r.Full:
-		return syncline.ModeFull
-	case reconcileDue(i, m, now):
-		r.Full, r.Rewind = true, nil
+	case r.Requested || !r.Full && reconcileDue(i, m, now):
+		r.Full, r.Requested, r.Rewind, r.Before = true, false, nil, r.Contested
 		i.PollCheckpoint = nil
+		return syncline.ModeFull
+	case r.Full:
 		return syncline.ModeFull
 	case r.Rewind != nil:
 		i.PollCheckpoint, i.LastSyncDate = r.Rewind.Checkpoint, r.Rewind.LastSyncDate
@@ -244,9 +243,9 @@ func (p *Polls) finish(ctx context.Context, c schedule.Claim, s *host.Subject, h
 				return err
 			}
 			if i.Reconcile.Full || i.LastSyncDate.IsZero() {
-				// Everything was fetched: what was contested before was seen again. What
-				// was contested by this run itself remains.
-				i.Reconcile = syncline.Reconcile{FullAt: run.StartedAt, Contested: contestedBy(&ended), Rewind: i.Reconcile.Rewind}
+				// Everything was fetched: what was contested before was seen again.
+				r := &i.Reconcile
+				r.FullAt, r.Full, r.Contested, r.Before = run.StartedAt, false, max(0, r.Contested-r.Before), 0
 			}
 			i.LastSyncDate, i.PollFailures = run.StartedAt, 0
 		case syncline.RunFailed:
@@ -277,10 +276,16 @@ func (p *Polls) finish(ctx context.Context, c schedule.Claim, s *host.Subject, h
 			fail(run, syncline.RunCanceled, errMoved, now)
 		}
 		return p.Host.Store.Update(ctx, store.Durable, func(tx store.Tx) error {
-			if err := p.close(tx, run, lines); err != nil {
+			fresh, err := tx.Run(run.EnvironmentID, run.ID)
+			if err != nil {
 				return err
 			}
-			err := tx.ReleasePoll(s.Environment.ID, s.Instance.ID, c.Lease.Epoch)
+			if fresh.Status == syncline.RunRunning { // else it was reaped
+				if err := p.close(tx, run, lines); err != nil {
+					return err
+				}
+			}
+			err = tx.ReleasePoll(s.Environment.ID, s.Instance.ID, c.Lease.Epoch)
 			if syncline.CodeOf(err) == syncline.CodeNotFound {
 				return nil
 			}
@@ -292,13 +297,6 @@ func (p *Polls) finish(ctx context.Context, c schedule.Claim, s *host.Subject, h
 		p.Announced()
 	}
 	return end
-}
-
-func contestedBy(run *syncline.Run) (n int) {
-	for _, r := range run.Models {
-		n += r.Contested
-	}
-	return n
 }
 
 func (p *Polls) close(tx store.Tx, run *syncline.Run, lines []syncline.LogLine) error {
@@ -331,58 +329,4 @@ func (p *Polls) announce(tx store.Tx, s *host.Subject, run *syncline.Run, now ti
 		}
 	}
 	return nil
-}
-
-// Reap ends the runs that a process that died left running: they are marked,
-// announced, and polls are due again. It is called at start, before anything
-// runs.
-func (p *Polls) Reap(ctx context.Context) (int, error) {
-	reaped := 0
-	for {
-		var runs []syncline.Run
-		err := p.Host.Store.View(ctx, func(r store.Reader) (err error) {
-			runs, err = r.RunningRuns(100)
-			return err
-		})
-		if err != nil || len(runs) == 0 {
-			return reaped, err
-		}
-		err = p.Host.Store.Update(ctx, store.Durable, func(tx store.Tx) error {
-			for _, run := range runs {
-				if err := p.reap(tx, run); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-		if err != nil {
-			return reaped, err
-		}
-		reaped += len(runs)
-	}
-}
-
-func (p *Polls) reap(tx store.Tx, run syncline.Run) error {
-	now := p.Clock.Now()
-	err := errors.New("the process ended while the function ran")
-	fail(&run, syncline.RunReaped, &syncline.Error{Code: syncline.CodeWorkerLost, Message: err.Error()}, now)
-	if err := tx.UpdateRun(&run); err != nil {
-		return err
-	}
-	s, lost := loadSubject(tx, run.EnvironmentID, run.InstanceID)
-	if syncline.CodeOf(lost) == syncline.CodeNotFound {
-		return nil // deleted since
-	}
-	if lost != nil {
-		return lost
-	}
-	if s.Instance.PollRunID != run.ID {
-		return nil
-	}
-	s.Instance.PollRunID, s.Instance.LastPollRunID = 0, run.ID
-	s.Instance.TriggerPending = true
-	if err := tx.UpdateInstance(&s.Instance); err != nil {
-		return err
-	}
-	return p.announceFailure(tx, s, &run, now)
 }

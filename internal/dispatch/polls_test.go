@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"syncline"
 	"syncline/internal/dispatch"
@@ -170,30 +171,94 @@ func TestAStoppedServerRunsItsPollAgain(t *testing.T) {
 
 func TestRunsOfADeadProcessAreReapedAnnouncedAndDueAgain(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, 1)
-	w.exec = func(ctx context.Context, h fn.Host) error {
-		if err := save(ctx, h, `{"id":"1"}`); err != nil {
-			return err
+	onEachStore(t, func(t *testing.T, w *world) {
+		reap := func(want int) {
+			t.Helper()
+			another := &dispatch.Polls{Engine: w.polls.Engine, Lease: w.polls.Lease}
+			if n, err := another.Reap(t.Context()); err != nil || n != want {
+				t.Errorf("reaped %d, %v; want %d", n, err, want)
+			}
 		}
-		// The next process starts while this one is gone: its view is what the store has now.
-		again := &dispatch.Polls{Engine: w.polls.Engine}
-		n, err := again.Reap(t.Context())
-		if err != nil || n != 1 {
-			t.Errorf("reaped %d, %v", n, err)
+		w.exec = func(ctx context.Context, h fn.Host) error {
+			if err := save(ctx, h, `{"id":"1"}`); err != nil {
+				return err
+			}
+			reap(0) // it lives: its lease is held
+			must(t, w.store.Update(t.Context(), store.Durable, func(tx store.Tx) error { return tx.ReleaseLeases() }))
+			reap(1)
+			reap(0)
+			run := w.lastRun(0)
+			if run.Status != syncline.RunReaped || run.Models["Issue"].Added != 1 {
+				t.Errorf("the run is %s with %+v", run.Status, run.Models)
+			}
+			if i := w.instance(0); !i.TriggerPending || i.PollRunID != 0 || i.LastPollRunID != run.ID || i.PollLease.Owner != "" {
+				t.Errorf("the poll is not due again: %+v", i)
+			}
+			if len(w.told) != 1 || w.told[0].result != nil {
+				t.Errorf("the app was told %+v", w.told)
+			}
+			// It was alive after all, and goes on. Nothing of that counts.
+			if err := save(ctx, h, `{"id":"2"}`); syncline.CodeOf(err) != syncline.CodeFenced {
+				t.Errorf("after it was taken for dead it could write: %v", err)
+			}
+			return nil
 		}
-		run := w.lastRun(0)
-		if run.Status != syncline.RunReaped || run.Models["Issue"].Added != 1 {
-			t.Errorf("the run is %s with %+v", run.Status, run.Models)
+		w.poll(t.Context(), 0)
+		if run := w.lastRun(0); run.Status != syncline.RunReaped {
+			t.Errorf("in the end the run is %s", run.Status)
 		}
-		if !w.instance(0).TriggerPending {
-			t.Error("the poll is not due again")
+		if i := w.instance(0); !i.TriggerPending || len(w.told) != 1 {
+			t.Errorf("in the end the instance is %+v, and the app was told %+v", i, w.told)
 		}
-		if len(w.told) != 1 || w.told[0].result != nil {
-			t.Errorf("the app was told %+v", w.told)
+	})
+}
+
+func TestARunThatWasSucceededIsReapedOnceItsProcessHadTime(t *testing.T) {
+	t.Parallel()
+	onEachStore(t, func(t *testing.T, w *world) {
+		ended := syncline.Run{
+			UUID: syncline.NewUUID(), EnvironmentID: w.env.ID, ConnectionID: w.instance(0).ConnectionID, InstanceID: w.instance(0).ID,
+			FunctionID: w.function.ID, Kind: syncline.RunPoll, Status: syncline.RunRunning, StartedAt: w.clock.Now().Add(-time.Hour),
 		}
-		return nil
-	}
-	w.poll(t.Context(), 0)
+		must(t, w.store.Update(t.Context(), store.Durable, func(tx store.Tx) error { return tx.CreateRun(&ended) }))
+		status := func() (s syncline.RunStatus) {
+			must(t, w.store.View(t.Context(), func(r store.Reader) error {
+				run, err := r.Run(w.env.ID, ended.ID)
+				s = run.Status
+				return err
+			}))
+			return s
+		}
+		reap := func() {
+			if _, err := w.polls.Reap(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}
+		w.exec = func(context.Context, fn.Host) error {
+			reap()
+			if s := status(); s != syncline.RunRunning {
+				t.Errorf("when its successor begins, it is %s", s)
+			}
+			successor := w.instance(0).PollRunID
+			must(t, w.store.Update(t.Context(), store.Durable, func(tx store.Tx) error {
+				run, err := tx.Run(w.env.ID, successor)
+				if err != nil {
+					return err
+				}
+				run.StartedAt = run.StartedAt.Add(-2 * time.Minute)
+				return tx.UpdateRun(&run)
+			}))
+			reap()
+			if s := status(); s != syncline.RunReaped {
+				t.Errorf("later, it is %s", s)
+			}
+			if w.instance(0).PollRunID != successor {
+				t.Error("its successor was ended too")
+			}
+			return nil
+		}
+		w.poll(t.Context(), 0)
+	})
 }
 
 func TestAnUndeclaredModelIsRefused(t *testing.T) {

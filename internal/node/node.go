@@ -11,7 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
-	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -27,7 +27,7 @@ import (
 	"syncline/internal/fn"
 	"syncline/internal/fn/host"
 	"syncline/internal/fn/worker"
-	inboxsqlite "syncline/internal/inbox/sqlite"
+	"syncline/internal/inbox"
 	"syncline/internal/ingest"
 	"syncline/internal/notify"
 	"syncline/internal/provider"
@@ -39,7 +39,6 @@ import (
 	"syncline/internal/schedule"
 	"syncline/internal/secret"
 	"syncline/internal/store"
-	"syncline/internal/store/sqlite"
 	"syncline/internal/supervise"
 )
 
@@ -61,7 +60,8 @@ func Run(ctx context.Context, cfg config.Config, log *slog.Logger, out io.Writer
 		return err
 	}
 	defer unlock()
-	n := &node{cfg: cfg, log: log, clock: clock.System, owner: fmt.Sprintf("%s/%d", hostname(), os.Getpid())}
+	// In containers, hosts' names and process ids are often the same.
+	n := &node{cfg: cfg, log: log, clock: clock.System, owner: fmt.Sprintf("%s/%d/%.8s", hostname(), os.Getpid(), syncline.NewUUID())}
 	defer func() { err = errors.Join(err, n.close()) }()
 	if err := n.open(ctx, out); err != nil {
 		return err
@@ -97,36 +97,22 @@ type node struct {
 	clock clock.Clock
 	owner string // in leases
 
-	sealer *secret.Sealer
-	store  *sqlite.Store
-	inbox  *inboxsqlite.Log
-	client *proxy.Client
-	pool   *worker.Pool
-	sender *notify.Sender
-	group  *supervise.Group
-}
+	sealer  *secret.Sealer
+	store   store.Store
+	replica store.Store // for reads of records; nil: there is none
+	inbox   inbox.Log
+	peers   peers
+	client  *proxy.Client
+	pool    *worker.Pool
+	sender  *notify.Sender
+	group   *supervise.Group
 
-// open opens the stores and ends what an earlier process left open.
-func (n *node) open(ctx context.Context, out io.Writer) (err error) {
-	if n.sealer, err = secret.LoadOrCreate(n.cfg.DataDir, string(n.cfg.EncryptionKey)); err != nil {
-		return err
-	}
-	for _, w := range n.sealer.Warnings() {
-		n.log.Warn("the encryption key", "reason", w)
-	}
-	if n.store, err = sqlite.Open(ctx, filepath.Join(n.cfg.DataDir, "syncline.db"), sqlite.Options{Logger: n.log, Clock: n.clock}); err != nil {
-		return err
-	}
-	if n.inbox, err = inboxsqlite.Open(ctx, filepath.Join(n.cfg.DataDir, "inbox.db"), inboxsqlite.Options{
-		MaxBytes: int64(n.cfg.InboxMaxBytes), MinFreeDisk: int64(n.cfg.InboxMinFreeDisk), Logger: n.log, Clock: n.clock,
-	}); err != nil {
-		return err
-	}
-	// The data directory is locked: whoever held a lease is gone.
-	if err := n.store.Update(ctx, store.Durable, func(tx store.Tx) error { return tx.ReleaseLeases() }); err != nil {
-		return err
-	}
-	return ensureEnvironments(ctx, n.store, n.sealer, n.cfg, n.clock.Now(), out)
+	router    *route.Router
+	lanes     *dispatch.Lanes
+	polls     *dispatch.Polls
+	ticker    *schedule.Ticker
+	endpoints *ingest.Endpoints
+	wired     atomic.Bool // these are there
 }
 
 func (n *node) close() error {
@@ -137,8 +123,14 @@ func (n *node) close() error {
 		n.client.Close()
 	}
 	var errs []error
+	if n.peers != nil {
+		n.peers.Close()
+	}
 	if n.inbox != nil {
 		errs = append(errs, n.inbox.Close())
+	}
+	if n.replica != nil {
+		errs = append(errs, n.replica.Close())
 	}
 	if n.store != nil {
 		errs = append(errs, n.store.Close())
@@ -146,11 +138,12 @@ func (n *node) close() error {
 	return errors.Join(errs...)
 }
 
-// flush sends what is due once more before the process ends.
+// flush sends what is due once more before the process ends, unless another one
+// sends.
 func (n *node) flush() {
 	ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
 	defer cancel()
-	if err := n.sender.Flush(ctx); err != nil {
+	if err := n.peers.Try(ctx, roleNotify, n.sender.Flush); err != nil {
 		n.log.Warn("notifications remain to be sent after the next start", "err", err)
 	}
 }
@@ -171,66 +164,69 @@ func (n *node) wire(listener net.Listener) *supervise.Group {
 	})
 
 	// Stages know each other only by what they are woken with.
-	router := &route.Router{Store: n.store, Inbox: n.inbox, Clock: n.clock, Log: n.log, Webhook: webhookOf, ParkedExpiry: n.cfg.ParkedExpiry}
+	n.router = &route.Router{Store: n.store, Inbox: n.inbox, Clock: n.clock, Log: n.log, Webhook: webhookOf, ParkedExpiry: n.cfg.ParkedExpiry}
 	up := &upstream{catalogue: catalogue, sealer: n.sealer, client: n.client, clock: n.clock}
 	engine := &dispatch.Engine{
 		Host: &host.Deps{
 			Store: n.store, Clock: n.clock, Upstream: up, Connections: up, MaxLogLines: fn.Limits{}.Defaults().LogLines,
-			ConnectionsChanged: router.Changed,
+			ConnectionsChanged: n.changed,
 			MassDelete:         records.MassDelete{Percent: n.cfg.MassDeletePercent, Records: n.cfg.MassDeleteRecords},
 		},
-		Runner: n.pool, Clock: n.clock, Log: n.log, Announcer: announcer{}, Announced: n.sender.Wake, Paginate: up.paginate,
+		Runner: n.pool, Clock: n.clock, Log: n.log, Announcer: announcer{}, Announced: n.announced, Paginate: up.paginate,
 		Limits: fn.Limits{CPU: n.cfg.RunCPULimit, Memory: int64(n.cfg.RunMemoryLimit)},
 	}
-	lanes := &dispatch.Lanes{
+	n.lanes = &dispatch.Lanes{
 		Engine: engine, Deliveries: n.inbox, Payloads: route.Payloads{Webhook: webhookOf}, Owner: n.owner, Max: n.cfg.LaneConcurrency,
 		Wall: n.cfg.WebhookWallLimit, Retry: dispatch.RetryPolicy{Attempts: n.cfg.EventMaxAttempts, MaxWait: n.cfg.LaneMaxWait},
 	}
-	router.Wake = lanes.Wake
-	polls := &dispatch.Polls{Engine: engine, Wall: n.cfg.PollWallLimit, Lease: pollLease}
-	ticker := &schedule.Ticker{
-		Store: n.store, Clock: n.clock, Log: n.log, Poller: polls, Owner: n.owner, Lease: pollLease, Max: n.cfg.PollConcurrency,
+	n.router.Wake = n.routed
+	n.polls = &dispatch.Polls{Engine: engine, Wall: n.cfg.PollWallLimit, Lease: pollLease}
+	n.ticker = &schedule.Ticker{
+		Store: n.store, Clock: n.clock, Log: n.log, Poller: n.polls, Owner: n.owner, Lease: pollLease, Max: n.cfg.PollConcurrency,
 	}
-	endpoints := &ingest.Endpoints{Store: n.store, Catalogue: catalogue, Secrets: n.sealer, Clock: n.clock}
+	n.endpoints = &ingest.Endpoints{Store: n.store, Catalogue: catalogue, Secrets: n.sealer, Clock: n.clock}
 	sweeper := &retention.Sweeper{
 		Store: n.store, Inbox: n.inbox, Clock: n.clock, Log: n.log, Deliveries: n.cfg.InboxRetention, Runs: n.cfg.RunRetention,
 	}
 
 	mux := http.NewServeMux()
 	mux.Handle("/webhook/", ingest.Handler(ingest.Config{
-		Endpoints: endpoints, Inbox: n.inbox, Position: n.store.Position, Clock: n.clock, Log: n.log,
+		Endpoints: n.endpoints, Inbox: n.inbox, Position: n.store.Position, Clock: n.clock, Log: n.log,
 		MaxBody: int64(n.cfg.WebhookBodyLimit), Metrics: metrics,
 	}))
 	pages := dash.New(dash.Deps{Store: n.store, Clock: n.clock, Log: n.log, PublicURL: n.cfg.PublicURL, Open: onLoopback(listener)})
 	mux.Handle("/{$}", pages)
 	mux.Handle("/ui/", pages)
 	mux.Handle("/", api.New(api.Deps{
-		Store: n.store, Secrets: n.sealer, Catalogue: catalogue, Clock: n.clock, Log: n.log, PublicURL: n.cfg.PublicURL,
-		Syncs:   &schedule.Control{Store: n.store, Clock: n.clock, Wake: ticker.Wake, Cancel: polls.Cancel},
+		Store: n.store, Replica: n.replica, Secrets: n.sealer, Catalogue: catalogue, Clock: n.clock, Log: n.log, PublicURL: n.cfg.PublicURL,
+		Syncs:   &schedule.Control{Store: n.store, Clock: n.clock, Wake: n.due, Cancel: n.cancel},
 		Deletes: &dispatch.Deletes{Engine: engine},
-		Hooks:   &hooks{router: router, endpoints: endpoints, ticker: ticker, sender: n.sender},
+		Hooks:   hooks{n},
 		Ready:   n.ready, Received: n.inbox.Last, Metrics: promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}),
 		MaxBody: int64(n.cfg.RequestBodyLimit), MaxDeployBody: int64(n.cfg.DeployBodyLimit),
 	}))
 
+	var others []supervise.Loop
+	if _, only := n.peers.(alone); !only {
+		others = append(others, supervise.Until("look", n.look))
+	}
 	// In the order in which they stop: what takes work in first, what tells
 	// others of it last.
 	n.group = supervise.New(n.clock, n.log,
 		supervise.Stage{Name: "http", Timeout: n.cfg.ShutdownTimeout, Loops: []supervise.Loop{{Name: "http", Run: n.serve(listener, mux)}}},
-		supervise.Stage{Name: "route", Loops: []supervise.Loop{supervise.Until("router", router.Run)}},
+		supervise.Stage{Name: "route", Loops: []supervise.Loop{n.led(roleRouter, n.router.Run)}},
 		supervise.Stage{Name: "runs", Timeout: n.cfg.ShutdownTimeout, Loops: []supervise.Loop{
-			{Name: "lanes", Run: lanes.Run}, {Name: "polls", Run: ticker.Run},
+			{Name: "lanes", Run: n.lanes.Run}, {Name: "polls", Run: n.ticker.Run},
 		}},
-		supervise.Stage{Name: "notify", Loops: []supervise.Loop{
-			supervise.Until("notifications", n.sender.Run), supervise.Until("retention", sweeper.Run),
-		}},
+		supervise.Stage{Name: "notify", Loops: append(others,
+			n.led(roleNotify, n.sender.Run), n.led("retention", sweeper.Run), n.led("reaper", n.reap),
+		)},
 	)
 	// Polls that died with an earlier process are ended before any begins.
-	if reaped, err := polls.Reap(context.Background()); err != nil {
+	if _, err := n.polls.Reap(context.Background()); err != nil {
 		n.log.Error("cannot end the runs of an earlier process", "err", err)
-	} else if reaped > 0 {
-		n.log.Warn("runs of an earlier process that died were ended and run again", "runs", reaped)
 	}
+	n.wired.Store(true)
 	return n.group
 }
 
@@ -279,25 +275,3 @@ func onLoopback(l net.Listener) bool {
 	a, err := netip.ParseAddrPort(l.Addr().String())
 	return err == nil && a.Addr().Unmap().IsLoopback()
 }
-
-// hooks tell the stages what the API changed.
-type hooks struct {
-	router    *route.Router
-	endpoints *ingest.Endpoints
-	ticker    *schedule.Ticker
-	sender    *notify.Sender
-}
-
-func (h *hooks) ConnectionsChanged(env, integrationID int64) {
-	h.endpoints.Forget()
-	h.router.Changed(env, integrationID)
-	h.ticker.Wake()
-}
-
-func (h *hooks) FunctionsChanged(env, integrationID int64) {
-	h.router.Changed(env, integrationID)
-	h.ticker.Wake()
-}
-
-func (h *hooks) SchedulesChanged()     { h.ticker.Wake() }
-func (h *hooks) NotificationsChanged() { h.sender.Wake() }

@@ -80,12 +80,20 @@ func (r *Router) write(ctx context.Context, items []*item) error {
 	return r.commit(ctx, items)
 }
 
+// errElsewhere says that another router, in another process, has routed: what is
+// remembered here of parked deliveries is old.
+var errElsewhere = syncline.Errorf(syncline.CodeUnavailable, "another process routes deliveries too")
+
 // commit writes what items become and, for those of the inbox, the new position.
+// That is read first, which locks it: routers take turns.
 func (r *Router) commit(ctx context.Context, items []*item) error {
 	events, position := 0, int64(0)
 	err := r.Store.Update(ctx, store.Relaxed, func(tx store.Tx) (err error) {
 		if position, err = tx.RouterPosition(); err != nil {
 			return err
+		}
+		if position != r.position {
+			return errElsewhere
 		}
 		w := r.newWork(tx)
 		moved := false
@@ -93,7 +101,7 @@ func (r *Router) commit(ctx context.Context, items []*item) error {
 			it.parked = false
 			if it.entry.Position != 0 {
 				if it.entry.Position <= position {
-					continue // another router was here
+					continue // an earlier part of the batch
 				}
 				position, moved = it.entry.Position, true
 			}

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"go.uber.org/goleak"
 
 	"syncline"
 	"syncline/internal/clock"
@@ -19,10 +18,11 @@ import (
 	inboxsqlite "syncline/internal/inbox/sqlite"
 	"syncline/internal/provider"
 	"syncline/internal/store"
+	"syncline/internal/store/postgres/pgtest"
 	"syncline/internal/store/sqlite"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { pgtest.Main(m) }
 
 var start = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 

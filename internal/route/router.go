@@ -2,6 +2,7 @@ package route
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -30,6 +31,7 @@ type Router struct {
 	dirty chan struct{}
 	mu    sync.Mutex
 	moved map[integrationKey]bool // integrations whose parked deliveries are to be tried again
+	any   bool                    // all may be
 
 	// Of Run's goroutine alone:
 	position int64 // of the inbox, up to which routing is done
@@ -68,9 +70,28 @@ func (r *Router) Changed(env, integrationID int64) {
 	}
 }
 
+// ChangedAny is Changed for every integration: something may have changed that
+// this process was not told of.
+func (r *Router) ChangedAny() {
+	r.once.Do(r.init)
+	r.mu.Lock()
+	r.any = true
+	r.mu.Unlock()
+	select {
+	case r.dirty <- struct{}{}:
+	default:
+	}
+}
+
 func (r *Router) takeMoved() []integrationKey {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.any {
+		r.any = false
+		for k := range r.passes { // the others have nothing parked
+			r.moved[k] = true
+		}
+	}
 	keys := make([]integrationKey, 0, len(r.moved))
 	for k := range r.moved {
 		keys = append(keys, k)
@@ -79,7 +100,8 @@ func (r *Router) takeMoved() []integrationKey {
 	return keys
 }
 
-// Run routes until ctx ends. It returns an error when the inbox or the store
+// Run routes until ctx ends. One process should route at a time; should two, each
+// delivery is routed by one of them all the same. It returns an error when the inbox or the store
 // cannot be used; started again, it goes on where it stopped. Nothing that a
 // delivery holds makes it stop.
 func (r *Router) Run(ctx context.Context) error {
@@ -106,9 +128,19 @@ func (r *Router) Run(ctx context.Context) error {
 	}
 }
 
-// step does what is to be done now and returns how many entries it routed:
-// parked deliveries first, then what comes next in the inbox.
+// step does what is to be done now and returns how many entries it routed. After
+// another router it begins anew.
 func (r *Router) step(ctx context.Context) (int, error) {
+	n, err := r.next(ctx)
+	if errors.Is(err, errElsewhere) {
+		r.Log.Warn("another process routed deliveries: this one begins anew")
+		return 1, r.start(ctx)
+	}
+	return n, err
+}
+
+// next tries parked deliveries first, then what comes next in the inbox.
+func (r *Router) next(ctx context.Context) (int, error) {
 	for _, k := range r.takeMoved() {
 		if err := r.reroute(ctx, k); err != nil {
 			r.Changed(k.env, k.id)

@@ -25,6 +25,9 @@ type Control struct {
 type TriggerOptions struct {
 	Reset      bool // forget checkpoints and the last sync date
 	EmptyCache bool // remove the sync's records; needs Reset
+	// Reconcile makes the next poll fetch everything, with the cache kept. What
+	// runs goes on to its end first.
+	Reconcile bool
 }
 
 // Trigger asks for one poll outside of the schedule: at once, or right after
@@ -37,6 +40,9 @@ func (c *Control) Trigger(ctx context.Context, env, instanceID int64, o TriggerO
 	}
 	err := c.update(ctx, env, instanceID, func(tx store.Tx, i *syncline.SyncInstance) error {
 		i.TriggerPending = true
+		if o.Reconcile {
+			i.Reconcile.Requested = true
+		}
 		if !o.Reset {
 			return nil
 		}

@@ -33,6 +33,7 @@ const (
 	PurposeWebhookSecrets         = "integration.webhook_secrets"
 	PurposeConnectionCredentials  = "connection.credentials"
 	PurposeSigningKey             = "environment.signing_key"
+	PurposeRecordPayload          = "record.payload" // bound to the record, see [Sealer.Bound]
 )
 
 // KeySize is the length of a key-encryption key in bytes.
@@ -133,6 +134,11 @@ func (s *Sealer) Seal(env int64, purpose string, plain []byte) (syncline.Sealed,
 // among the sealer's (the message names its id), or the value was changed or
 // belongs elsewhere. No error holds any part of the secret.
 func (s *Sealer) Open(env int64, purpose string, sealed syncline.Sealed) ([]byte, error) {
+	return s.open(env, purpose, purpose, sealed)
+}
+
+// open decrypts what was sealed for bound, which messages call by its name.
+func (s *Sealer) open(env int64, purpose, bound string, sealed syncline.Sealed) ([]byte, error) {
 	if sealed.IsZero() {
 		return nil, nil
 	}
@@ -148,7 +154,7 @@ func (s *Sealer) Open(env int64, purpose string, sealed syncline.Sealed) ([]byte
 		return nil, damaged
 	}
 	rest := sealed.Data[1:]
-	aad := additionalData(env, purpose, sealed.KeyID)
+	aad := additionalData(env, bound, sealed.KeyID)
 	dataKey, err := s.keys[i].aead.Open(nil, rest[:nonceSize], rest[nonceSize:nonceSize+wrappedSize], aad)
 	if err != nil {
 		return nil, damaged

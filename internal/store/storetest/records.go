@@ -74,7 +74,7 @@ var recordTests = []test{
 		var id int64
 		r := &syncline.Record{ID: "42", Hash: []byte{0, 1, 255}, Payload: []byte(`{"id":"42","title":"é"}`), FirstSeenAt: start, LastModifiedAt: seconds(1),
 			LastAction: syncline.ActionUpdated, Writer: syncline.Writer{Lineage: 1, LaneID: 2, EventID: 3, RunID: 4}, TouchedBy: 5,
-			Version: "t2026", FieldVersions: []byte(`{"/a":"t2027"}`), PayloadKeyID: "k1"}
+			Version: "t2026", FieldVersions: []byte(`{"/a":"t2027"}`), PayloadKeyID: w.keyID("k1")}
 		put := func() {
 			w.update(func(tx store.Tx) (err error) {
 				id = w.collection(tx, "Issue")
