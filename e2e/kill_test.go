@@ -48,17 +48,7 @@ func TestKillNineDuringABurst(t *testing.T) {
 				slots <- struct{}{}
 				defer func() { <-slots }()
 				w := newWorldOn(t, databaseOf(t), crashing)
-				const issues, edits = 12, 8
-				for n := range issues {
-					w.github.Create(fmt.Sprintf("Issue %d", n+1))
-				}
-				w.start("example")
-				w.until("GithubIssue", func(all map[string]harness.Record) bool { return len(all) == issues })
-				w.run("issues&kind=poll") // has ended, and not only saved
-				pause := map[string]any{"provider_config_key": integration, "connection_id": connection, "syncs": []string{"issues"}}
-				w.ok(w.client.Do(w.context(), http.MethodPost, "/sync/pause", nil, pause, nil)) // the webhooks alone must do
-				w.ok(w.client.Quiet(w.context()))
-				initial := w.app.Count()
+				initial := w.prepareBurst()
 				if r.point != "" {
 					// The point counts from the start of the process.
 					w.server.Kill()
@@ -83,73 +73,103 @@ func TestKillNineDuringABurst(t *testing.T) {
 						t.Error(err)
 					}
 				}()
-				// Each sender edits issues of its own, one after another: what GitHub
-				// sends in order arrives in order. A delivery that is not
-				// acknowledged is sent again until it is.
-				var senders sync.WaitGroup
-				for s := range 4 {
-					senders.Go(func() {
-						for n := range edits {
-							for number := s + 1; number <= issues; number += 4 {
-								e := w.github.Edit(number, fmt.Sprintf("Issue %d, edit %d", number, n+1))
-								if !insist(t, w, e) {
-									return
-								}
-							}
-						}
-					})
-				}
-				senders.Wait()
+				w.burst(w.webhook)
 				<-restarted
 				if t.Failed() {
 					return
 				}
-				w.ok(w.client.Quiet(w.context()))
-
-				deliveries, err := w.client.Deliveries(w.context(), "limit=1000")
-				w.ok(err)
-				for _, d := range deliveries {
-					if d.Status != "processed" {
-						t.Errorf("delivery %d is %s: %s", d.Position, d.Status, d.Reason)
-					}
-				}
-				if len(deliveries) != issues*edits {
-					t.Errorf("%d deliveries are stored; %d were acknowledged", len(deliveries), issues*edits)
-				}
-				all, err := w.client.All(w.context(), integration, connection, "GithubIssue")
-				w.ok(err)
-				for _, i := range w.github.Issues() {
-					if got := all[fmt.Sprint(i.ID)].Fields["title"]; got != i.Title {
-						t.Errorf("issue %d is %q at GitHub and %v in the cache", i.Number, i.Title, got)
-					}
-				}
-				changes := 0
-				for _, n := range w.app.Notifications()[initial:] {
-					changes += n.Results.Added + n.Results.Updated
-					if !n.Verified || !n.Success || n.SyncType != "WEBHOOK" {
-						t.Errorf("the app was told %+v", n)
-					}
-				}
-				if changes != issues*edits {
-					t.Errorf("the app was told of %d changes; there were %d", changes, issues*edits)
-				}
+				w.afterBurst(initial)
 			})
 		}
 	}
 }
 
+// The burst: so many issues are edited so often.
+const issues, edits = 12, 8
+
+// prepareBurst starts the server with issues that it knows, and whose changes
+// only webhooks will tell. It returns how many notifications the app has by then.
+func (w *world) prepareBurst() (told int) {
+	w.t.Helper()
+	for n := range issues {
+		w.github.Create(fmt.Sprintf("Issue %d", n+1))
+	}
+	w.start("example")
+	w.until("GithubIssue", func(all map[string]harness.Record) bool { return len(all) == issues })
+	w.run("issues&kind=poll") // has ended, and not only saved
+	w.ok(w.client.Pause(w.context(), integration, connection, "issues"))
+	w.ok(w.client.Quiet(w.context()))
+	return w.app.Count()
+}
+
+// burst edits issues and sends their webhooks, to all of the URLs in turn. Each
+// sender edits issues of its own, one after another: what GitHub sends in order
+// arrives in order. A delivery that is not acknowledged is sent again until it
+// is, also to another of the URLs.
+func (w *world) burst(urls ...string) {
+	var senders sync.WaitGroup
+	for s := range 4 {
+		senders.Go(func() {
+			for n := range edits {
+				for number := s + 1; number <= issues; number += 4 {
+					e := w.github.Edit(number, fmt.Sprintf("Issue %d, edit %d", number, n+1))
+					if !w.insist(e, n+number, urls) {
+						return
+					}
+				}
+			}
+		})
+	}
+	senders.Wait()
+}
+
 // insist sends a webhook until it is acknowledged.
-func insist(t *testing.T, w *world, e *github.Event) bool {
+func (w *world) insist(e *github.Event, first int, urls []string) bool {
 	deadline := time.Now().Add(30 * time.Second)
-	for {
-		a, err := e.Send(t.Context(), w.http, w.webhook)
+	for try := first; ; try++ {
+		a, err := e.Send(w.t.Context(), w.http, urls[try%len(urls)])
 		if err == nil && a.Status == http.StatusOK {
 			return true
 		}
 		if time.Now().After(deadline) {
-			t.Errorf("the webhook is not acknowledged: %+v, %v", a, err)
+			w.t.Errorf("the webhook is not acknowledged: %+v, %v", a, err)
 			return false
 		}
 		time.Sleep(5 * time.Millisecond) // the server is down: try again soon
+	}
+}
+
+// afterBurst waits until everything was processed, and checks that each change
+// was, once.
+func (w *world) afterBurst(told int) {
+	t := w.t
+	t.Helper()
+	w.ok(w.client.Quiet(w.context()))
+	deliveries, err := w.client.Deliveries(w.context(), "limit=1000")
+	w.ok(err)
+	for _, d := range deliveries {
+		if d.Status != "processed" {
+			t.Errorf("delivery %d is %s: %s", d.Position, d.Status, d.Reason)
+		}
+	}
+	if len(deliveries) != issues*edits {
+		t.Errorf("%d deliveries are stored; %d were acknowledged", len(deliveries), issues*edits)
+	}
+	all, err := w.client.All(w.context(), integration, connection, "GithubIssue")
+	w.ok(err)
+	for _, i := range w.github.Issues() {
+		if got := all[fmt.Sprint(i.ID)].Fields["title"]; got != i.Title {
+			t.Errorf("issue %d is %q at GitHub and %v in the cache", i.Number, i.Title, got)
+		}
+	}
+	changes := 0
+	for _, n := range w.app.Notifications()[told:] {
+		changes += n.Results.Added + n.Results.Updated
+		if !n.Verified || !n.Success || n.SyncType != "WEBHOOK" {
+			t.Errorf("the app was told %+v", n)
+		}
+	}
+	if changes != issues*edits {
+		t.Errorf("the app was told of %d changes; there were %d", changes, issues*edits)
 	}
 }
