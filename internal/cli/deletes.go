@@ -98,7 +98,12 @@ func deletesDecideCommand(s Streams, verb, short, done string) *cobra.Command {
 		Use:     verb + " ID",
 		Short:   short,
 		Example: "  syncline deletes " + verb + " 12",
-		Args:    cobra.ExactArgs(1),
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return usage("which deletes?").WithHint("give the ID of some: syncline deletes list shows what is held")
+			}
+			return atMost(1)(cmd, args)
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := t.client(s)
 			if err != nil {
