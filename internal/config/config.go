@@ -42,6 +42,7 @@ type Config struct {
 
 	WebhookBodyLimit  Size `group:"Size limits" flag:"webhook-body-limit" default:"25MiB" min:"1KiB" max:"1GiB" help:"Largest webhook body that is taken."`
 	RequestBodyLimit  Size `group:"Size limits" flag:"request-body-limit" default:"10MiB" min:"1KiB" max:"1GiB" help:"Largest body of a request to the HTTP API."`
+	RecordsPageLimit  Size `group:"Size limits" flag:"records-page-limit" default:"32MiB" min:"64KiB" max:"1GiB" help:"Size beyond which a page of GET /records ends early, with a next_cursor. A page has at least one record."`
 	DeployBodyLimit   Size `group:"Size limits" flag:"deploy-body-limit" default:"64MiB" min:"1KiB" max:"1GiB" help:"Largest deployment: all functions of an environment are deployed by one request."`
 	ResponseBodyLimit Size `group:"Size limits" flag:"response-body-limit" default:"100MiB" min:"1KiB" max:"1GiB" help:"Largest body that an external API may answer a function or the proxy with."`
 

@@ -113,6 +113,7 @@ type node struct {
 	ticker    *schedule.Ticker
 	endpoints *ingest.Endpoints
 	wired     atomic.Bool // these are there
+	routing   atomic.Bool // this process has the role
 }
 
 func (n *node) close() error {
@@ -203,7 +204,7 @@ func (n *node) wire(listener net.Listener) *supervise.Group {
 		Deletes: &dispatch.Deletes{Engine: engine},
 		Hooks:   hooks{n},
 		Ready:   n.ready, Received: n.inbox.Last, Metrics: promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}),
-		MaxBody: int64(n.cfg.RequestBodyLimit), MaxDeployBody: int64(n.cfg.DeployBodyLimit),
+		MaxBody: int64(n.cfg.RequestBodyLimit), MaxDeployBody: int64(n.cfg.DeployBodyLimit), MaxPage: int64(n.cfg.RecordsPageLimit),
 	}))
 
 	var others []supervise.Loop
@@ -214,7 +215,7 @@ func (n *node) wire(listener net.Listener) *supervise.Group {
 	// others of it last.
 	n.group = supervise.New(n.clock, n.log,
 		supervise.Stage{Name: "http", Timeout: n.cfg.ShutdownTimeout, Loops: []supervise.Loop{{Name: "http", Run: n.serve(listener, mux)}}},
-		supervise.Stage{Name: "route", Loops: []supervise.Loop{n.led(roleRouter, n.router.Run)}},
+		supervise.Stage{Name: "route", Loops: []supervise.Loop{n.led(roleRouter, n.route)}},
 		supervise.Stage{Name: "runs", Timeout: n.cfg.ShutdownTimeout, Loops: []supervise.Loop{
 			{Name: "lanes", Run: n.lanes.Run}, {Name: "polls", Run: n.ticker.Run},
 		}},

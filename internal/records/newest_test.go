@@ -384,3 +384,54 @@ func TestIgnoredFields(t *testing.T) {
 		t.Errorf("another field: %+v", r)
 	}
 }
+
+// A webhook handler reads its own writes as they will be after the commit.
+func TestAHandlerReadsItsWritesUnderKeepNewest(t *testing.T) {
+	t.Parallel()
+	k := newCache(t)
+	k.apply(records.OpSave, newest, `{"id":"1","at":3,"v":"c"}`)
+	o := records.NewOverlay(k.env, k.target.ConnectionID)
+	stage := func(op records.Op, text string) {
+		b, err := newest.Rules.NewBatch(op, "M", []json.RawMessage{json.RawMessage(text)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := o.Stage(records.Mark{}, "M", b, newest); err != nil {
+			t.Fatal(err)
+		}
+	}
+	read := func(id string) string {
+		var out string
+		err := k.store.View(t.Context(), func(r store.Reader) error {
+			found, err := o.Read(r, "M", []string{id})
+			if rec := found[id]; rec != nil && !rec.Deleted() {
+				out = string(rec.Payload)
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	stage(records.OpSave, `{"id":"1","at":2,"v":"b"}`)
+	if got := read("1"); got != `{"id":"1","at":3,"v":"c"}` {
+		t.Errorf("after an older save: %s", got)
+	}
+	stage(records.OpDelete, `{"id":"2","at":5}`)
+	stage(records.OpSave, `{"id":"2","at":4}`)
+	if got := read("2"); got != "" {
+		t.Errorf("an older save after a deletion that came first: %s", got)
+	}
+	stage(records.OpSave, `{"id":"2","at":6}`)
+	if got := read("2"); got != `{"id":"2","at":6}` {
+		t.Errorf("a newer one: %s", got)
+	}
+	k.update(func(tx store.Tx) error {
+		_, err := o.Commit(tx, records.Mark{}, o.Mark(), 1, k.now)
+		return err
+	})
+	if got := k.get("2"); string(got.Payload) != `{"id":"2","at":6}` {
+		t.Errorf("committed: %s", got.Payload)
+	}
+}

@@ -91,11 +91,17 @@ func (o *Overlay) Read(r store.Reader, model string, ids []string) (map[string]*
 			if err != nil {
 				return nil, err
 			}
-			if d.Changes() {
-				records[item.ID] = next(before, item.ID, d, w.guard.Writer, time.Time{})
-				if d.Outcome == Deleted {
-					records[item.ID].DeletedAt = time.Unix(0, 1)
+			switch {
+			case d.Changes() || d.Outcome == Marked:
+				r := next(before, item.ID, d, w.guard.Writer, time.Time{})
+				if d.Outcome == Deleted || d.Outcome == Marked {
+					r.DeletedAt = time.Unix(0, 1) // when is known at the commit
 				}
+				records[item.ID] = r
+			case d.Restate:
+				r := *before
+				r.Payload, r.Version, r.FieldVersions = d.Payload, d.Version, d.FieldVersions
+				records[item.ID] = &r
 			}
 		}
 	}
