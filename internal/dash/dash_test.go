@@ -129,6 +129,13 @@ func (w *world) fill(tx store.Tx) error {
 			return err
 		}
 	}
+	issues, err := tx.EnsureCollection(dev.ID, connections[0].ID, "Issue", now)
+	if err != nil {
+		return err
+	}
+	if err := tx.OpenWindow(&syncline.DeleteWindow{EnvironmentID: dev.ID, CollectionID: issues, State: syncline.WindowHeld, Deletes: 90, Live: 120, HeldAt: now}); err != nil {
+		return err
+	}
 	for i, status := range []syncline.DeliveryStatus{syncline.DeliveryProcessed, syncline.DeliveryProcessed, syncline.DeliveryIgnored, syncline.DeliveryParked, syncline.DeliveryDead} {
 		d := syncline.DeliveryState{Position: int64(i + 1), EnvironmentID: dev.ID, IntegrationID: github.ID, Status: status, Type: "issues", DeliveryID: fmt.Sprintf("72d3162e-cc78-11e3-81ab-4c9367dc095%d", i),
 			Events: 1, ReceivedAt: now.Add(time.Duration(i-6) * time.Minute), UpdatedAt: now}
@@ -172,7 +179,8 @@ func TestPagesShowWhatThereIs(t *testing.T) {
 		status int
 		want   []string
 	}{
-		"the overview lists integrations":  {"/", 200, []string{">GitHub</h2>", "/ui/integrations/github?env=dev", "/ui/integrations/evil%20key?env=dev", "running"}},
+		"the overview lists integrations": {"/", 200, []string{">GitHub</h2>", "/ui/integrations/github?env=dev", "/ui/integrations/evil%20key?env=dev", "running",
+			"Held deletes", "90 of 120", "syncline deletes confirm 1"}},
 		"the overview has another path":    {"/ui/", 200, []string{">GitHub</h2>"}},
 		"another environment":              {"/?env=prod", 200, []string{"Stripe of prod", "Nothing has run yet"}},
 		"an integration without endpoints": {"/ui/integrations/stripe?env=prod", 200, []string{"No function is deployed", "No webhook has arrived", "None yet"}},

@@ -51,7 +51,42 @@ type overviewPage struct {
 	Title        string
 	Integrations []integrationRow
 	Deliveries   []stateCount
+	Held         []heldRow
 	Runs         runTable
+}
+
+// heldRow is deletes that wait for somebody to decide.
+type heldRow struct {
+	syncline.DeleteWindow
+	Connection, Model string
+}
+
+// heldOnPage is how many of them one page shows.
+const heldOnPage = 20
+
+func heldDeletes(r store.Reader, env int64) (rows []heldRow, err error) {
+	list, err := r.HeldWindows(env, store.Page{Limit: heldOnPage})
+	if err != nil {
+		return nil, err
+	}
+	for _, w := range list {
+		row := heldRow{DeleteWindow: w}
+		coll, err := r.CollectionByID(env, w.CollectionID)
+		if err != nil {
+			return nil, err
+		}
+		row.Model = coll.Model
+		k, err := r.Connection(env, coll.ConnectionID)
+		if syncline.CodeOf(err) == syncline.CodeNotFound {
+			continue // its records go with it
+		}
+		if err != nil {
+			return nil, err
+		}
+		row.Connection = k.ConnectionID
+		rows = append(rows, row)
+	}
+	return rows, nil
 }
 
 type integrationRow struct {
@@ -100,6 +135,9 @@ func (h *dash) overview(r store.Reader, v *viewer, _ *http.Request) (string, any
 		p.Integrations = append(p.Integrations, row)
 	}
 	if p.Deliveries, err = countDeliveries(r, env, 0); err != nil {
+		return "", nil, err
+	}
+	if p.Held, err = heldDeletes(r, env); err != nil {
 		return "", nil, err
 	}
 	runs, err := r.Runs(env, store.RunFilter{Page: store.Page{Limit: runsOfOverview}})
