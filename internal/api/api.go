@@ -191,6 +191,8 @@ func (s *server) routes() {
 	s.handle("GET /records", s.listRecords)
 	s.handle("GET /records/count", s.countRecords)
 	s.handle("PATCH /records/prune", s.pruneRecords)
+	s.handle("GET /records/as-of", s.recordsAsOf)
+	s.handle("GET /records/{id}/history", s.recordHistory)
 	s.handle("GET /records/deletes", s.listHeldDeletes)
 	s.handle("POST /records/deletes/{id}/confirm", s.confirmDeletes)
 	s.handle("POST /records/deletes/{id}/discard", s.discardDeletes)

@@ -109,12 +109,13 @@ func (t *target) findKey(s Streams, c *client) error {
 		WithHint("set %s to the key that the server printed at its first start, or that it was started with", variable)
 }
 
-// get calls GET path and decodes the answer into out.
-func (c *client) get(ctx context.Context, path string, query url.Values, out any) error {
+// get calls GET path and decodes the answer into out. headers are names, each
+// with its value.
+func (c *client) get(ctx context.Context, path string, query url.Values, out any, headers ...string) error {
 	if len(query) > 0 {
 		path += "?" + query.Encode()
 	}
-	return c.do(ctx, http.MethodGet, path, nil, out)
+	return c.do(ctx, http.MethodGet, path, nil, out, headers...)
 }
 
 // post calls POST path with body as JSON and decodes the answer into out.
@@ -122,7 +123,7 @@ func (c *client) post(ctx context.Context, path string, body, out any) error {
 	return c.do(ctx, http.MethodPost, path, body, out)
 }
 
-func (c *client) do(ctx context.Context, method, path string, body, out any) error {
+func (c *client) do(ctx context.Context, method, path string, body, out any, headers ...string) error {
 	var payload io.Reader
 	if body != nil {
 		var buf bytes.Buffer
@@ -141,6 +142,9 @@ func (c *client) do(ctx context.Context, method, path string, body, out any) err
 	req.Header.Set("User-Agent", "syncline/"+Version().Version)
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
+	}
+	for i := 0; i+1 < len(headers); i += 2 {
+		req.Header.Set(headers[i], headers[i+1])
 	}
 	res, err := c.http.Do(req)
 	if err != nil {

@@ -87,7 +87,13 @@ func (s *fakeServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.log = append(s.log, fmt.Sprintf("%s %s %s", r.Method, r.URL, r.Header.Get("Authorization")))
+	line := fmt.Sprintf("%s %s %s", r.Method, r.URL, r.Header.Get("Authorization"))
+	for _, name := range []string{"Provider-Config-Key", "Connection-Id"} {
+		if v := r.Header.Get(name); v != "" {
+			line += "; " + name + ": " + v
+		}
+	}
+	s.log = append(s.log, line)
 	s.bodies = append(s.bodies, string(body))
 	var answer *route
 	for i := range s.routes {

@@ -19,9 +19,13 @@ func serveCommand(s Streams) *cobra.Command {
 It then stops taking webhooks, lets runs finish, and sends what it owes; a second signal ends it at once.
 
 Every flag is also a variable: --data-dir is SYNCLINE_DATA_DIR. Secrets are variables only:
-SYNCLINE_ENCRYPTION_KEY, and SYNCLINE_SECRET_KEY_DEV for the API key of the environment dev (_PROD for prod …).`,
+SYNCLINE_ENCRYPTION_KEY, and SYNCLINE_SECRET_KEY_DEV for the API key of the environment dev (_PROD for prod …).
+
+Without a database the data is in an embedded SQLite in the data directory. With --database-url (or DATABASE_URL) it is
+in Postgres, where several servers can work together; each has a data directory of its own, and all the same encryption key.`,
 		Example: `  syncline serve
   syncline serve --listen :8080 --public-url https://syncline.example.com
+  DATABASE_URL=postgres://syncline@db/syncline SYNCLINE_ENCRYPTION_KEY=… syncline serve --data-dir /var/lib/syncline
   SYNCLINE_SECRET_KEY_DEV=$(uuidgen) syncline serve --allow-private-networks --log-level debug`,
 		Args: atMost(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {

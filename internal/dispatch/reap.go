@@ -55,6 +55,10 @@ func (p *Polls) Reap(ctx context.Context) (reaped int, err error) {
 	return reaped, err
 }
 
+// succeeded is for how long a run may go on after its successor began: it was
+// told, or finds out that it can write nothing more.
+const succeeded = 5 * time.Second
+
 // maxRunning is how many running runs one look sees; the oldest first.
 const maxRunning = 10_000
 
@@ -84,7 +88,7 @@ func (p *Polls) lives(r store.Reader, run *syncline.Run, now time.Time) (bool, e
 	if syncline.CodeOf(err) == syncline.CodeNotFound {
 		return false, nil
 	}
-	return next.StartedAt.After(now.Add(-p.Lease)), err
+	return next.StartedAt.After(now.Add(-succeeded)), err
 }
 
 // reap ends a run that is dead still. A poll's lease is taken from whoever had

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"syncline"
+	"syncline/internal/inbox"
 	"syncline/internal/supervise"
 )
 
@@ -57,12 +59,36 @@ func (n *node) led(role string, run func(ctx context.Context) error) supervise.L
 // What processes tell each other. Each finds it out by itself too, a little
 // later: other processes have no part in what is right, only in what is soon.
 const (
+	signalInbox   = "inbox"
 	signalLanes   = "lanes"
 	signalPolls   = "polls"
 	signalNotify  = "notify"
 	signalChanged = "changed" // of an integration: with its environment and id
 	signalCancel  = "cancel"  // of a poll: with its instance
 )
+
+// told is an inbox whose appends the process that routes is told of, when it is
+// another one.
+type told struct {
+	inbox.Log
+	n *node
+}
+
+// Append appends, and tells.
+func (t told) Append(ctx context.Context, d *syncline.Delivery, key inbox.Key) (inbox.Receipt, error) {
+	r, err := t.Log.Append(ctx, d, key)
+	if err == nil && !t.n.routing.Load() {
+		t.n.peers.Notify(signalInbox)
+	}
+	return r, err
+}
+
+// route routes while this process has the role.
+func (n *node) route(ctx context.Context) error {
+	n.routing.Store(true)
+	defer n.routing.Store(false)
+	return n.router.Run(ctx)
+}
 
 // routed: lanes have events.
 func (n *node) routed() {
@@ -107,6 +133,8 @@ func (n *node) woken(signal string) {
 		n.sender.Wake()
 		n.endpoints.Forget()
 		n.router.ChangedAny()
+	case signalInbox:
+		n.router.Look()
 	case signalLanes:
 		n.lanes.Wake()
 	case signalPolls:
@@ -130,7 +158,7 @@ func (n *node) woken(signal string) {
 
 const (
 	// reapEvery is how often runs are looked for whose process died unnoticed.
-	reapEvery = 15 * time.Second
+	reapEvery = 5 * time.Second
 	// goneEvery is how often processes are looked for that are gone.
 	goneEvery = time.Second
 	// lookEvery is how often the outbox is looked at though nobody said that there

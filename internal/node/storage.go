@@ -71,7 +71,7 @@ func (n *node) openPostgres(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	n.inbox = box
+	n.inbox = told{box, n}
 	if n.cfg.DatabaseReadURL != "" {
 		replica, err := postgres.OpenReadOnly(ctx, string(n.cfg.DatabaseReadURL), postgres.Options{Logger: n.log, Clock: n.clock})
 		if err != nil {
@@ -128,8 +128,8 @@ func (n *node) openSharedSealer(ctx context.Context) error {
 		}
 	}
 	if n.cfg.EncryptionKey == "" {
-		n.log.Warn("the encryption key is only in this server's data directory; other servers on this database, and this one without that directory, need it in "+secret.EnvVar,
-			"file", filepath.Join(n.cfg.DataDir, secret.KeyFile))
+		n.log.Warn("the encryption key is only in this server's data directory; other servers on this database, and this one without that directory, need it",
+			"file", filepath.Join(n.cfg.DataDir, secret.KeyFile), "variable", secret.EnvVar)
 	}
 	return nil
 }

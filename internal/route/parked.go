@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"syncline"
+	"syncline/internal/provider"
 	"syncline/internal/store"
 )
 
@@ -54,11 +55,10 @@ func (r *Router) reroute(ctx context.Context, k integrationKey) (err error) {
 	p.began = r.Clock.Now()
 	maps.DeleteFunc(p.covered, func(_ int64, updated time.Time) bool { return updated.Before(p.began.Add(-settled)) })
 	var i *syncline.Integration
-	var moves []string
+	var w *provider.Webhook
 	err = r.Store.View(ctx, func(v store.Reader) error {
 		found, err := v.Integration(k.env, k.id)
 		if syncline.CodeOf(err) == syncline.CodeNotFound {
-			p.scatter()
 			return nil
 		}
 		if err != nil {
@@ -66,26 +66,64 @@ func (r *Router) reroute(ctx context.Context, k integrationKey) (err error) {
 		}
 		i = &found
 		p.read(sectionOf(i))
-		w, err := r.Webhook(i)
-		if err != nil || w == nil {
-			p.scatter()
-			return nil //nolint:nilerr // why, is said when each delivery is decided
-		}
-		moves, err = p.moves(v, k, w)
-		return err
+		w, _ = r.Webhook(i) // why there is none, is said when each delivery is decided
+		return nil
 	})
 	if err != nil {
 		return err
 	}
-	rest := p.take(moves)
-	defer func() { p.unsorted = append(p.unsorted, rest...) }() // after a failure
-	for size := originalsAtOnce; len(rest) > 0; {
-		n := min(size, len(rest))
-		bytes, err := r.rerouteSome(ctx, k, i, rest[:n])
+	var moves []string
+	if w == nil {
+		p.scatter()
+	} else {
+		// All that can be are decided about at one moment: one that stays, though an
+		// earlier one for the same connection moves, would be overtaken.
+		if err := r.sort(ctx, k, i, p); err != nil {
+			return err
+		}
+		err = r.Store.View(ctx, func(v store.Reader) error {
+			moves, err = p.moves(v, k, w)
+			return err
+		})
 		if err != nil {
 			return err
 		}
-		rest = rest[n:]
+	}
+	rest := p.take(moves)
+	defer func() { p.unsorted = append(p.unsorted, rest...) }() // after a failure
+	return r.eachSome(ctx, k, i, &rest, func(items []*item) error { return r.write(ctx, items) })
+}
+
+// sort finds the kinds of deliveries that have none yet.
+func (r *Router) sort(ctx context.Context, k integrationKey, i *syncline.Integration, p *pass) error {
+	rest := p.unsorted
+	p.unsorted = nil
+	defer func() { p.unsorted = append(p.unsorted, rest...) }() // after a failure
+	return r.eachSome(ctx, k, i, &rest, func(items []*item) error {
+		for _, it := range items {
+			if it.reading != nil {
+				p.add(it)
+			} else {
+				p.unsorted = append(p.unsorted, it.delivery.Position)
+			}
+		}
+		return nil
+	})
+}
+
+// eachSome reads deliveries, some at a time, and takes those that were done off
+// the list.
+func (r *Router) eachSome(ctx context.Context, k integrationKey, i *syncline.Integration, rest *[]int64, do func(items []*item) error) error {
+	for size := originalsAtOnce; len(*rest) > 0; {
+		n := min(size, len(*rest))
+		items, bytes, err := r.readSome(ctx, k, i, (*rest)[:n])
+		if err == nil && len(items) > 0 {
+			err = do(items)
+		}
+		if err != nil {
+			return err
+		}
+		*rest = (*rest)[n:]
 		// Bodies are held in memory together: few while they are large.
 		if size = min(2*size, batch); bytes > 8<<20 {
 			size = originalsAtOnce
@@ -94,23 +132,19 @@ func (r *Router) reroute(ctx context.Context, k integrationKey) (err error) {
 	return nil
 }
 
-func (r *Router) rerouteSome(ctx context.Context, k integrationKey, i *syncline.Integration, positions []int64) (bytes int, err error) {
+func (r *Router) readSome(ctx context.Context, k integrationKey, i *syncline.Integration, positions []int64) (items []*item, bytes int, err error) {
 	raw, err := r.fetch(ctx, map[int64][]int64{k.env: positions})
 	if err != nil {
-		return 0, err
+		return nil, 0, err
 	}
-	var items []*item
 	for _, p := range positions {
 		if d := raw[p]; d != nil { // else it was purged, and expires
 			items = append(items, &item{rerouted: true, delivery: d})
 			bytes += len(d.Body)
 		}
 	}
-	if len(items) == 0 {
-		return 0, nil
-	}
 	r.readAll(items, map[integrationKey]*syncline.Integration{k: i})
-	return bytes, r.write(ctx, items)
+	return items, bytes, nil
 }
 
 // eachParked calls each for the parked deliveries of all integrations, also of

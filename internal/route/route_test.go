@@ -41,13 +41,20 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{t: t, clock: clock.NewFake(start)}
-	s, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "store.db"), sqlite.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { s.Close() })
-	w.store = s
+	return newWorldOn(t, func() store.Store {
+		s, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "store.db"), sqlite.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	})
+}
+
+func newWorldOn(t *testing.T, open func() store.Store) *world {
+	t.Helper()
+	w := &world{t: t, clock: clock.NewFake(start), store: open()}
+	t.Cleanup(func() { w.store.Close() })
+	var err error
 	if w.inbox, err = inboxsqlite.Open(t.Context(), filepath.Join(t.TempDir(), "inbox.db"), inboxsqlite.Options{}); err != nil {
 		t.Fatal(err)
 	}

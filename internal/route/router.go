@@ -64,6 +64,16 @@ func (r *Router) Changed(env, integrationID int64) {
 	r.mu.Lock()
 	r.moved[integrationKey{env, integrationID}] = true
 	r.mu.Unlock()
+	r.kick()
+}
+
+// Look makes the router look into the inbox now. It returns at once.
+func (r *Router) Look() {
+	r.once.Do(r.init)
+	r.kick()
+}
+
+func (r *Router) kick() {
 	select {
 	case r.dirty <- struct{}{}:
 	default:
@@ -77,10 +87,7 @@ func (r *Router) ChangedAny() {
 	r.mu.Lock()
 	r.any = true
 	r.mu.Unlock()
-	select {
-	case r.dirty <- struct{}{}:
-	default:
-	}
+	r.kick()
 }
 
 func (r *Router) takeMoved() []integrationKey {

@@ -156,3 +156,47 @@ func TestTwoRoutersAtOnceRouteEverythingOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// meanwhile calls fn after a transaction has noted what became of a delivery.
+type meanwhile struct {
+	store.Tx
+	fn func()
+}
+
+func (m *meanwhile) PutDeliveryState(d *syncline.DeliveryState) error {
+	err := m.Tx.PutDeliveryState(d)
+	if fn := m.fn; err == nil && fn != nil {
+		m.fn = nil
+		fn()
+	}
+	return err
+}
+
+// TestAConnectionThatComesInTheMiddleOfABatchOvertakesNothing makes a connection
+// while the transaction that routes runs: after it found none for a delivery,
+// before it looks for that of the next.
+func TestAConnectionThatComesInTheMiddleOfABatchOvertakesNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorldOn(t, func() store.Store {
+		s, err := postgres.Open(t.Context(), pgtest.Empty(t), postgres.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	})
+	w.deploy("issues", "issues")
+	first, second := w.receive(w.delivery("o/r")), w.receive(w.delivery("o/r"))
+	connect := func() { w.connect("customer-1", "o/r") }
+	w.router.Store = &failingStore{w.store, func(tx store.Tx) store.Tx {
+		fn := connect
+		connect = nil
+		return &meanwhile{tx, fn}
+	}}
+	w.settle()
+	w.changed()
+	w.settle()
+	a, b := w.events(first), w.events(second)
+	if len(a) != 1 || len(b) != 1 || a[0].ID >= b[0].ID {
+		t.Errorf("the events are %+v and %+v", a, b)
+	}
+}

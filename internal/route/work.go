@@ -21,7 +21,9 @@ type work struct {
 
 type integration struct {
 	functions []syncline.Function
-	// parked tells whether deliveries were parked before this transaction.
+	// parked tells whether deliveries are parked: before this transaction, or by
+	// it. Where others commit meanwhile, it may find a connection for a delivery
+	// that it had not found for an earlier one.
 	parked bool
 }
 
@@ -106,6 +108,7 @@ func (w *work) decide(it *item, state *syncline.DeliveryState, replay int) error
 		if it.rerouted {
 			return nil // as before, and since then
 		}
+		i.parked = true
 	}
 	if err := w.parkedGoFirst(it, i, decision); err != nil {
 		return err

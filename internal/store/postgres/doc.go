@@ -22,6 +22,9 @@
 // below it was taken before it was read, so what such a position stands for was
 // in a writer's hands by then.
 //
+// Several processes. What one of them does at a time, who of them lives, and how
+// they wake each other is in peers.go and signals.go.
+//
 // Texts that Postgres cannot keep are escaped, see text.go. The database's
 // encoding must be UTF8.
 package postgres

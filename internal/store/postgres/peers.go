@@ -318,7 +318,9 @@ func (p *Peers) Try(ctx context.Context, role string, fn func(ctx context.Contex
 }
 
 func (p *Peers) lead(ctx context.Context, role string, every time.Duration, run func(ctx context.Context) error) error {
-	for {
+	// Often at first: the session of the process that this one replaces may be on
+	// its way out still.
+	for next := beat / 20; ; next = min(2*next, every) {
 		if s := p.take(role); s != nil {
 			p.log.Debug("this process has taken a role", slog.String("role", role))
 			err := p.under(ctx, s, role, run)
@@ -327,7 +329,7 @@ func (p *Peers) lead(ctx context.Context, role string, every time.Duration, run 
 			}
 			p.log.Warn("this process has lost a role", slog.String("role", role))
 		}
-		if !wait(ctx, every) {
+		if !wait(ctx, next) {
 			return nil
 		}
 	}

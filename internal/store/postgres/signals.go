@@ -116,7 +116,7 @@ func (p *Peers) hear(ctx context.Context, conn *pgx.Conn) error {
 				p.woken(signal)
 			}
 		case ctx.Err() != nil:
-			return nil
+			return nil //nolint:nilerr // it was told to end
 		case pgconn.Timeout(err) || errors.Is(err, context.DeadlineExceeded):
 			within, cancel := context.WithTimeout(ctx, beatTime)
 			err := conn.Ping(within)
