@@ -39,6 +39,7 @@ type Config struct {
 	DatabaseURL     DSN    `group:"Data" flag:"database-url" also:"DATABASE_URL" default:"" form:"postgres://…" help:"Postgres database that holds everything, for one server or several. Without it, the data is in an embedded SQLite in the data directory. It may hold a password, which other users of the machine see in a flag: prefer the variable."`
 	DatabaseReadURL DSN    `group:"Data" flag:"database-read-url" default:"" form:"postgres://…" help:"Replica of that database: reads of records go to it, as far as it has caught up."`
 	EncryptionKey   Secret `group:"Data" flag:"encryption-key" env:"only" default:"" form:"base64" help:"Key that seals credentials and secrets at rest: 32 bytes in base64. Several, separated by commas, open what older ones sealed; the first one seals. Without it, a key is made and kept in the data directory. Servers that share a database need the same."`
+	SealRecords     bool   `group:"Data" flag:"seal-records" default:"false" help:"Seal the payloads of records, and of their superseded versions, with the encryption key; ids, times and hashes stay plain. Those that are stored already are sealed in the background, or turned back into plain text when it is off."`
 
 	WebhookBodyLimit  Size `group:"Size limits" flag:"webhook-body-limit" default:"25MiB" min:"1KiB" max:"1GiB" help:"Largest webhook body that is taken."`
 	RequestBodyLimit  Size `group:"Size limits" flag:"request-body-limit" default:"10MiB" min:"1KiB" max:"1GiB" help:"Largest body of a request to the HTTP API."`

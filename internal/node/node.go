@@ -39,6 +39,7 @@ import (
 	"syncline/internal/schedule"
 	"syncline/internal/secret"
 	"syncline/internal/store"
+	"syncline/internal/store/sealed"
 	"syncline/internal/supervise"
 )
 
@@ -66,6 +67,7 @@ func Run(ctx context.Context, cfg config.Config, log *slog.Logger, out io.Writer
 	if err := n.open(ctx, out); err != nil {
 		return err
 	}
+	n.seal()
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", cfg.Listen)
 	if err != nil {
 		return syncline.Errorf(syncline.CodeUnavailable, "cannot listen on %s: %w", cfg.Listen, err).
@@ -99,7 +101,8 @@ type node struct {
 
 	sealer  *secret.Sealer
 	store   store.Store
-	replica store.Store // for reads of records; nil: there is none
+	sealed  *sealed.Store // store, by its own name
+	replica store.Store   // for reads of records; nil: there is none
 	inbox   inbox.Log
 	peers   peers
 	client  *proxy.Client
@@ -190,6 +193,8 @@ func (n *node) wire(listener net.Listener) *supervise.Group {
 		Store: n.store, Inbox: n.inbox, Clock: n.clock, Log: n.log, Deliveries: n.cfg.InboxRetention, Runs: n.cfg.RunRetention,
 	}
 
+	rotator := &sealed.Rotator{Store: n.sealed, Clock: n.clock, Log: n.log}
+
 	mux := http.NewServeMux()
 	mux.Handle("/webhook/", ingest.Handler(ingest.Config{
 		Endpoints: n.endpoints, Inbox: n.inbox, Position: n.store.Position, Clock: n.clock, Log: n.log,
@@ -220,7 +225,7 @@ func (n *node) wire(listener net.Listener) *supervise.Group {
 			{Name: "lanes", Run: n.lanes.Run}, {Name: "polls", Run: n.ticker.Run},
 		}},
 		supervise.Stage{Name: "notify", Loops: append(others,
-			n.led(roleNotify, n.sender.Run), n.led("retention", sweeper.Run), n.led("reaper", n.reap),
+			n.led(roleNotify, n.sender.Run), n.led("retention", sweeper.Run), n.led("reaper", n.reap), n.led("sealing", rotator.Run),
 		)},
 	)
 	// Polls that died with an earlier process are ended before any begins.

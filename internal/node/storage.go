@@ -15,6 +15,7 @@ import (
 	"syncline/internal/secret"
 	"syncline/internal/store"
 	"syncline/internal/store/postgres"
+	"syncline/internal/store/sealed"
 	"syncline/internal/store/sqlite"
 )
 
@@ -137,4 +138,15 @@ func (n *node) openSharedSealer(ctx context.Context) error {
 func foreignKey(id string) error {
 	return syncline.Errorf(syncline.CodeConflict, "the secrets in the database were sealed with the encryption key %q, which this server does not have", id).
 		WithHint("set %s to the key of the other servers; one that was started without that variable keeps it in the file %s of its data directory", secret.EnvVar, secret.KeyFile)
+}
+
+// seal puts the sealing of payloads over the stores. It is there also when it is
+// off: what was sealed before can still be opened.
+func (n *node) seal() {
+	payloads := n.sealer.Bound(secret.PurposeRecordPayload)
+	n.sealed = sealed.New(n.store, payloads, n.cfg.SealRecords)
+	n.store = n.sealed
+	if n.replica != nil {
+		n.replica = sealed.New(n.replica, payloads, n.cfg.SealRecords)
+	}
 }
