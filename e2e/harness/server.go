@@ -170,12 +170,18 @@ func (s *Server) Stop(ctx context.Context) error {
 // Deploy deploys a project with the binary's own command and returns what it
 // printed.
 func (s *Server) Deploy(ctx context.Context, project string, args ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, s.Binary, append([]string{"deploy", project, "--server", s.URL, "--key", Key}, args...)...)
+	return s.Command(ctx, "deploy", append([]string{project}, args...)...)
+}
+
+// Command runs one of the binary's commands against the server and returns what
+// it printed.
+func (s *Server) Command(ctx context.Context, command string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, s.Binary, append(append([]string{command}, args...), "--server", s.URL, "--key", Key)...)
 	var out strings.Builder
 	cmd.Stdout, cmd.Stderr = &out, &out
 	err := cmd.Run()
 	if err != nil {
-		err = fmt.Errorf("syncline deploy %s: %w\n%s", project, err, out.String())
+		err = fmt.Errorf("syncline %s %s: %w\n%s", command, strings.Join(args, " "), err, out.String())
 	}
 	return out.String(), err
 }
