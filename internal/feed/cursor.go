@@ -9,11 +9,14 @@ import (
 	"syncline"
 )
 
-// cursorVersion is the first byte of a cursor; what follows it are the
-// collection and the position, as unsigned varints.
-const cursorVersion = 1
+// The first byte of a cursor. What follows are unsigned varints: the collection
+// and the position; in one from within, also began.
+const (
+	cursorVersion       = 1
+	cursorVersionWithin = 2
+)
 
-// maxCursor bounds how long a cursor may be; ours have at most 28 characters,
+// maxCursor bounds how long a cursor may be; ours have at most 42 characters,
 // Nango's about 100.
 const maxCursor = 200
 
@@ -21,16 +24,31 @@ const maxCursor = 200
 // persisted from Nango, a time. The zero value is the beginning.
 type cursor struct {
 	collection, seq int64
-	at              time.Time
+	// began is up to where tombstones had been removed for good when its reader
+	// began, if that is beyond seq: the reader never saw what they deleted, so it
+	// misses nothing by going on from here. 0 otherwise.
+	began int64
+	at    time.Time
 }
 
 // Cursor is the cursor of position seq of a collection: reading goes on after
 // it. It is opaque to callers, and safe in URLs.
-func Cursor(collection, seq int64) string {
-	b := make([]byte, 0, 1+2*binary.MaxVarintLen64)
-	b = append(b, cursorVersion)
+func Cursor(collection, seq int64) string { return cursorWithin(collection, seq, 0) }
+
+// cursorWithin is the cursor of a reader that began when tombstones up to began
+// had been removed.
+func cursorWithin(collection, seq, began int64) string {
+	b := make([]byte, 0, 1+3*binary.MaxVarintLen64)
+	version := byte(cursorVersion)
+	if began > seq {
+		version = cursorVersionWithin
+	}
+	b = append(b, version)
 	b = binary.AppendUvarint(b, uint64(collection))
 	b = binary.AppendUvarint(b, uint64(seq))
+	if version == cursorVersionWithin {
+		b = binary.AppendUvarint(b, uint64(began))
+	}
 	return base64.RawURLEncoding.EncodeToString(b)
 }
 
@@ -53,21 +71,25 @@ func parseCursor(s string) (cursor, error) {
 
 func parseOwn(s string) (cursor, bool) {
 	b, err := base64.RawURLEncoding.Strict().DecodeString(s)
-	if err != nil || len(b) < 3 || b[0] != cursorVersion {
+	if err != nil || len(b) < 3 || b[0] != cursorVersion && b[0] != cursorVersionWithin {
 		return cursor{}, false
 	}
-	coll, n := binary.Uvarint(b[1:])
-	if n <= 0 {
-		return cursor{}, false
+	var c cursor
+	numbers := []*int64{&c.collection, &c.seq}
+	if b[0] == cursorVersionWithin {
+		numbers = append(numbers, &c.began)
 	}
-	seq, m := binary.Uvarint(b[1+n:])
-	if m <= 0 || 1+n+m != len(b) {
-		return cursor{}, false
+	rest := b[1:]
+	for _, n := range numbers {
+		v, size := binary.Uvarint(rest)
+		if size <= 0 {
+			return cursor{}, false
+		}
+		*n, rest = int64(v), rest[size:]
 	}
-	c := cursor{collection: int64(coll), seq: int64(seq)}
 	// One position has one cursor: padded varints and numbers out of range are
 	// not what was given out.
-	if c.collection <= 0 || c.seq < 0 || Cursor(c.collection, c.seq) != s {
+	if len(rest) > 0 || c.collection <= 0 || c.seq < 0 || c.began < 0 || cursorWithin(c.collection, c.seq, c.began) != s {
 		return cursor{}, false
 	}
 	return c, true

@@ -85,7 +85,7 @@ func start(r store.Reader, q Query, coll *syncline.Collection, c cursor) (int64,
 		return 0, checkTime(r, q, coll, c.at)
 	case c.collection != coll.ID:
 		return 0, errOtherCollection(q)
-	case c.seq < coll.PurgedSeq:
+	case c.seq < coll.PurgedSeq && c.began != coll.PurgedSeq:
 		return 0, errPurged(q)
 	case c.seq > coll.LastSeq:
 		return 0, errBeyond(q)

@@ -276,6 +276,77 @@ func TestACursorOlderThanRemovedRecordsIsRefused(t *testing.T) {
 	reads(nangoCursor(f.now.Add(time.Millisecond)))
 }
 
+// A reader that begins after tombstones were removed reads all that is left,
+// page by page, though it lies before them; one that began earlier, or that is
+// overtaken by another removal, is refused.
+func TestAReaderBeginsAfterTombstonesWereRemoved(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	for n := range 8 {
+		f.write(records.OpSave, "Issue", fmt.Sprintf(`{"id":"%d"}`, n))
+	}
+	page := func(cursor string) (feed.Page, error) {
+		q := f.query
+		q.Cursor, q.Limit = cursor, 2
+		return feed.Read(t.Context(), f.store, q)
+	}
+	read := func(cursor string) (ids []string, last string) {
+		t.Helper()
+		for {
+			p, err := page(cursor)
+			if err != nil {
+				t.Fatalf("after %v: %v", ids, err)
+			}
+			for _, c := range p.Changes {
+				ids, cursor = append(ids, c.ID), c.Cursor
+			}
+			if p.NextCursor == "" {
+				return ids, cursor
+			}
+			if p.NextCursor != cursor {
+				t.Errorf("the next cursor is %s, that of the last record %s", p.NextCursor, cursor)
+			}
+		}
+	}
+	refused := func(cursor string) {
+		t.Helper()
+		if _, err := page(cursor); syncline.CodeOf(err) != syncline.CodeInvalid || !strings.Contains(err.Error(), "too old") {
+			t.Errorf("error %v", err)
+		}
+	}
+	remove := func(id string) {
+		f.write(records.OpDelete, "Issue", `{"id":"`+id+`"}`)
+		f.update(func(tx store.Tx) error {
+			_, err := tx.PurgeDeleted(f.query.EnvironmentID, f.collection("Issue").ID, f.now.Add(time.Second), 0)
+			return err
+		})
+	}
+	early, _ := page("")
+	remove("3")
+	refused(early.NextCursor)
+	ids, last := read("")
+	if got := strings.Join(ids, " "); got != "0 1 2 4 5 6 7" {
+		t.Errorf("read %s", got)
+	}
+	if ids, _ := read(last); len(ids) != 0 {
+		t.Errorf("read again: %v", ids)
+	}
+	within, err := page("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.write(records.OpSave, "Issue", `{"id":"1","v":2}`)
+	if ids, _ := read(last); strings.Join(ids, " ") != "1" {
+		t.Errorf("the reader missed the change: %v", ids)
+	}
+	if ids, _ := read(within.NextCursor); strings.Join(ids, " ") != "2 4 5 6 7 1" {
+		t.Errorf("going on within: %v", ids)
+	}
+	remove("4")
+	refused(within.NextCursor)
+	refused(last)
+}
+
 func TestARecordIsItsPayloadWithMetadata(t *testing.T) {
 	t.Parallel()
 	at := time.Date(2023, 9, 18, 15, 20, 35, 941_305_000, time.UTC)

@@ -31,6 +31,8 @@ type walk struct {
 	// scan is what is still to be read: After is the position of the last
 	// change given, or where the page begins.
 	scan store.RecordQuery
+	// began is up to where tombstones had been removed when the reader began.
+	began int64
 	// ids are those of the query in the order of their positions, when they are
 	// too many to be read at once; groups has them in one group otherwise.
 	ids     []located
@@ -124,6 +126,10 @@ func (w *walk) find(r store.Reader, c cursor) (err error) {
 	if w.scan.After, err = start(r, q, &w.coll, c); err != nil {
 		return err
 	}
+	w.began = w.coll.PurgedSeq // it begins now, or is beyond them
+	if c.collection != 0 {
+		w.began = c.began
+	}
 	w.scan.Until = w.coll.LastSeq
 	w.done = w.scan.After >= w.coll.LastSeq // nothing new; also: nothing ever
 	return nil
@@ -181,7 +187,7 @@ func (w *walk) chunk(r store.Reader) error {
 	n, full := 0, false
 	limit := min(w.left+1, w.rows) // one more than fits tells whether there is more
 	take := func(rec *syncline.Record) bool {
-		c := syncline.Change{Record: *rec, Cursor: Cursor(w.coll.ID, rec.Seq)}
+		c := syncline.Change{Record: *rec, Cursor: cursorWithin(w.coll.ID, rec.Seq, w.began)}
 		before := len(w.buf)
 		if w.given > 0 {
 			w.buf = append(w.buf, ',')
@@ -291,7 +297,7 @@ func (w *walk) order(r store.Reader) error {
 
 // cut ends the page after the last change given; there is more.
 func (w *walk) cut() {
-	w.done, w.next = true, Cursor(w.coll.ID, w.scan.After)
+	w.done, w.next = true, cursorWithin(w.coll.ID, w.scan.After, w.began)
 }
 
 // end ends the page with the last change there is. Where the primary has more

@@ -17,6 +17,9 @@ type WindowOwner struct {
 	// Midway says that the poll goes on from a checkpoint: what came before it
 	// may have been seen under a window that is still open.
 	Midway bool
+	// Partial says that the poll does not list everything: it began once more in
+	// the middle of a listing. A window that it begins deletes nothing.
+	Partial bool
 }
 
 // StartTracking begins a delete-tracking window of a collection and returns its
@@ -51,6 +54,9 @@ func StartTracking(tx store.Tx, t Target, o WindowOwner, now time.Time) (int64, 
 	w := syncline.DeleteWindow{
 		EnvironmentID: t.EnvironmentID, CollectionID: id, InstanceID: o.InstanceID, InstanceEpoch: o.InstanceEpoch, Lineage: o.Lineage,
 		StartSeq: coll.LastSeq, State: syncline.WindowOpen, StartedAt: now,
+	}
+	if o.Partial {
+		w.StartSeq = 0 // before everything: nothing stood when it began
 	}
 	err = tx.OpenWindow(&w)
 	return w.ID, err
@@ -102,6 +108,10 @@ func EndTracking(tx store.Tx, env, windowID int64, g Guard, m MassDelete, now ti
 		return result, nil, err
 	}
 	w.RunID = g.Writer.RunID
+	if w.StartSeq == 0 { // nothing stood when it began
+		w.State, w.ClosedAt = syncline.WindowClosed, now
+		return result, nil, tx.UpdateWindow(&w)
+	}
 	if m.Percent > 0 {
 		if w.Deletes, err = tx.CountMatching(env, coll.ID, missingFrom(&w)); err != nil {
 			return result, nil, err

@@ -140,6 +140,31 @@ func TestWhichWindowGoesOn(t *testing.T) {
 	}
 }
 
+// A poll that begins once more in the middle of a listing does not see what
+// came before; nor do those that resume it.
+func TestAPartialListingDeletesNothing(t *testing.T) {
+	t.Parallel()
+	c := newCache(t)
+	c.apply(records.OpSave, poll, objects("a b c")...)
+	partial := owner
+	partial.Midway, partial.Partial = true, true
+	w := c.start(partial)
+	c.apply(records.OpSave, poll, objects("c")...)
+	if again := c.start(owner); again != w {
+		t.Errorf("window %d after %d", again, w)
+	}
+	if result, held := c.end(w, records.MassDelete{Percent: 1}); result.Changed() || held != nil || c.live() != "a b c" {
+		t.Errorf("%+v, %+v; live: %s", result, held, c.live())
+	}
+	// And the first window of a collection, in which nothing stands.
+	c = newCache(t)
+	w = c.start(owner)
+	c.apply(records.OpSave, webhook, objects("a")...)
+	if result, _ := c.end(w, records.MassDelete{}); result.Changed() || c.live() != "a" {
+		t.Errorf("%+v; live: %s", result, c.live())
+	}
+}
+
 func TestManyAreDeletedInOrder(t *testing.T) {
 	t.Parallel()
 	c := newCache(t)

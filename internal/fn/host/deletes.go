@@ -27,7 +27,9 @@ func (p *Poll) trackDeletesStart(ctx context.Context, raw json.RawMessage) error
 		if err != nil {
 			return err
 		}
-		_, err = records.StartTracking(tx, p.target(model), p.owner(i.PollCheckpoint != nil), p.deps.Clock.Now())
+		owner := p.owner(i.PollCheckpoint != nil)
+		owner.Partial = p.run.Mode == syncline.ModeRewind && owner.Midway
+		_, err = records.StartTracking(tx, p.target(model), owner, p.deps.Clock.Now())
 		return err
 	})
 }

@@ -67,7 +67,8 @@ func (w *watermarks) batch(model string) int64 {
 		m = &modelMark{mark: w.start}
 		w.models[model] = m
 	}
-	m.batches++
+	// A page may be saved in several batches: they stand for one request.
+	m.batches = min(m.batches+1, w.completed)
 	m.requested = false
 	return m.mark
 }

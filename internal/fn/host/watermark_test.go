@@ -17,6 +17,8 @@ func TestWatermarks(t *testing.T) {
 		{"a page loop moves the mark to each page's request", "rdwA wrdwA wrdA", []int64{0, 2, 4}},
 		{"a page loop of two models moves both", "rdAB wrdwAB", []int64{0, 0, 1, 1}},
 		{"two batches of one response share its mark", "wrdwA wA", []int64{1, 1}},
+		{"two batches of a page do not make up for one that is held back", "rdAA wrd wrdA A", []int64{0, 0, 1, 1}},
+		{"a page loop with two batches for each page moves on", "rdAA wrdAA wrdA", []int64{0, 0, 1, 1, 2}},
 		{"fetching all pages before saving keeps the first mark", "rd wrd wrd A A A", []int64{0, 0, 0}},
 		{"prefetching the next page keeps the mark", "rd wrd A wrd A A", []int64{0, 0, 0}},
 		{"overlapping requests keep the mark", "wrr wdd A wrd A", []int64{1, 1}},
