@@ -41,8 +41,8 @@ race: packages bin/gotestsum ## Run the unit tests under the race detector (redu
 e2e: build packages bin/gotestsum ## Run the end-to-end tests against the built binary
 	@scripts/test e2e
 
-sim: ## Tell a million steps of the simulation
-	SYNCLINE_SIM_SEEDS=125 go test -count=1 -v -run Neither ./sim
+sim: ## Tell more than a million steps of the simulation, and some on each store
+	SYNCLINE_SIM_SEEDS=70 SYNCLINE_SIM_STORES=6000 go test -count=1 -v -run Neither ./sim
 
 lint: bin/golangci-lint ## Run the linters, import rules included
 	bin/golangci-lint run

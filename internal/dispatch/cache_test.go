@@ -327,6 +327,38 @@ func TestAContestedPollIsRewoundOnce(t *testing.T) {
 	})
 }
 
+// A poll that rewinds to the middle of a listing cannot tell what is missing
+// before it; nor can the poll that goes on for one that died at once.
+func TestWhatGoesOnForARewindingPollDeletesNothing(t *testing.T) {
+	t.Parallel()
+	onEachStore(t, func(t *testing.T, w *world) {
+		w.exec = listing("a b c", nil)
+		w.poll(t.Context(), 0)
+		must(t, w.store.Update(t.Context(), store.Durable, func(tx store.Tx) error {
+			i, err := tx.Instance(w.env.ID, w.instances[0].ID)
+			if err != nil {
+				return err
+			}
+			i.Reconcile.Rewind = &syncline.Rewind{Checkpoint: json.RawMessage(`{"after":"b"}`)}
+			return tx.UpdateInstance(&i)
+		}))
+		w.exec = func(context.Context, fn.Host) error { return &fn.ScriptError{Message: "upstream broke"} }
+		for range 2 {
+			w.poll(t.Context(), 0)
+			w.clock.Advance(time.Hour)
+		}
+		w.exec = listing("c", nil)
+		w.poll(t.Context(), 0)
+		if run := w.wantRun(syncline.RunSuccess); run.Mode != syncline.ModeRewind || w.ids() != "a b c" {
+			t.Errorf("mode %q, live: %s", run.Mode, w.ids())
+		}
+		w.poll(t.Context(), 0)
+		if run := w.lastRun(0); run.Mode != syncline.ModeNormal {
+			t.Errorf("the next poll is %q", run.Mode)
+		}
+	})
+}
+
 // redeploy deploys the sync with a changed manifest.
 func (w *world) redeploy(change func(*syncline.Manifest)) {
 	w.t.Helper()

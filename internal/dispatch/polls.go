@@ -114,7 +114,7 @@ func (p *Polls) begin(ctx context.Context, c schedule.Claim) (s *host.Subject, r
 			run.SyncType = syncline.SyncInitial
 		}
 		run.Mode = mode(&s.Instance, &s.Function.Active.Manifest, run.StartedAt)
-		if run.Lineage, err = lineage(tx, &s.Instance); err != nil {
+		if err := lineage(tx, &s.Instance, run); err != nil {
 			return err
 		}
 		if err := tx.CreateRun(run); err != nil {
@@ -164,20 +164,26 @@ func reconcileDue(i *syncline.SyncInstance, m *syncline.Manifest, now time.Time)
 	return !now.Before(since.Add(every))
 }
 
-// lineage is that of the poll before, when it did not succeed and left a
-// checkpoint from which the new one goes on; 0 begins a new one.
-func lineage(r store.Reader, i *syncline.SyncInstance) (int64, error) {
+// lineage gives the run that of the poll before, when it did not succeed and
+// left a checkpoint from which the new one goes on; otherwise a new one begins.
+// What goes on for a poll that rewound has not seen what is before the
+// checkpoint either.
+func lineage(r store.Reader, i *syncline.SyncInstance, run *syncline.Run) error {
 	if i.PollCheckpoint == nil || i.LastPollRunID == 0 {
-		return 0, nil
+		return nil
 	}
 	last, err := r.Run(i.EnvironmentID, i.LastPollRunID)
 	if syncline.CodeOf(err) == syncline.CodeNotFound {
-		return 0, nil
+		return nil
 	}
 	if err != nil || last.Status == syncline.RunSuccess {
-		return 0, err
+		return err
 	}
-	return last.Lineage, nil
+	run.Lineage = last.Lineage
+	if last.Mode == syncline.ModeRewind && run.Mode == syncline.ModeNormal {
+		run.Mode = syncline.ModeRewind
+	}
+	return nil
 }
 
 // heartbeat extends the lease while the poll runs; a lost one ends the poll.

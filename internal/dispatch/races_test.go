@@ -124,10 +124,15 @@ func (w *world) changes(n int, cursor string, actions ...syncline.Action) (list 
 	return list, cursor
 }
 
-func onRealFunctions(t *testing.T, test func(t *testing.T, w *world)) {
+// onRealFunctions runs a test on each store, after its preparations and the
+// lanes' start.
+func onRealFunctions(t *testing.T, test func(t *testing.T, w *world), prepare ...func(w *world)) {
 	t.Helper()
 	onEachStore(t, func(t *testing.T, w *world) {
 		w.puppet()
+		for _, p := range prepare {
+			p(w)
+		}
 		w.start()
 		test(t, w)
 	})
@@ -177,10 +182,6 @@ func (c *counting) PutRecords(env, collection int64, records []*syncline.Record)
 func TestRaceBetweenTheFirstAndTheSecondThousandOfABatch(t *testing.T) {
 	t.Parallel()
 	onRealFunctions(t, func(t *testing.T, w *world) {
-		var once sync.Once
-		w.polls.Host.Store = interposed{w.store, func() {
-			once.Do(func() { w.hook(0, saving(`{"id":"1500","v":"fresh"},{"id":"3","v":"fresh"}`)) })
-		}}
 		var page []string
 		for n := range 2000 {
 			page = append(page, fmt.Sprintf(`{"id":"%d","v":"stale"}`, n))
@@ -190,6 +191,11 @@ func TestRaceBetweenTheFirstAndTheSecondThousandOfABatch(t *testing.T) {
 		if all["1500"] != `{"id":"1500","v":"fresh"}` || all["3"] != `{"id":"3","v":"fresh"}` || run.Models["Issue"].Contested != 1 || run.Models["Issue"].Added != 1999 {
 			t.Errorf("%s, %s, %+v", all["1500"], all["3"], run.Models)
 		}
+	}, func(w *world) {
+		var once sync.Once
+		w.polls.Host.Store = interposed{w.store, func() {
+			once.Do(func() { w.hook(0, saving(`{"id":"1500","v":"fresh"},{"id":"3","v":"fresh"}`)) })
+		}}
 	})
 }
 

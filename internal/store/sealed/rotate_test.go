@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -252,13 +253,13 @@ func TestTheRotatorSleepsWhenThereIsNothingToDo(t *testing.T) {
 		go func() { done <- r.Run(ctx) }()
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		if len(c.keys()) != 1 || below.updates != 2 || strings.Count(log.String(), "all payloads") != 1 {
-			t.Errorf("%v, %d writes, %s", c.keys(), below.updates, &log)
+		if len(c.keys()) != 1 || below.updates.Load() != 2 || strings.Count(log.String(), "all payloads") != 1 {
+			t.Errorf("%v, %d writes, %s", c.keys(), below.updates.Load(), &log)
 		}
-		asleep := below.views
+		asleep := below.views.Load()
 		time.Sleep(58 * time.Minute)
 		synctest.Wait()
-		if below.views != asleep {
+		if below.views.Load() != asleep {
 			t.Error("it reads though it has nothing to do")
 		}
 		c.put(c.below, record("another process's", "x"))
@@ -277,16 +278,16 @@ func TestTheRotatorSleepsWhenThereIsNothingToDo(t *testing.T) {
 // counting counts what a store is asked.
 type counting struct {
 	store.Store
-	updates, views int
+	updates, views atomic.Int64
 }
 
 func (c *counting) Update(ctx context.Context, d store.Durability, fn func(tx store.Tx) error) error {
-	c.updates++
+	c.updates.Add(1)
 	return c.Store.Update(ctx, d, fn)
 }
 
 func (c *counting) View(ctx context.Context, fn func(r store.Reader) error) error {
-	c.views++
+	c.views.Add(1)
 	return c.Store.View(ctx, fn)
 }
 
