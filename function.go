@@ -15,6 +15,16 @@ const (
 	FunctionOnEvent FunctionType = "on-event"
 )
 
+// Engine is what executes a function.
+type Engine string
+
+// The engines.
+const (
+	EngineQuickJS Engine = "quickjs" // built in; needs nothing installed
+	EngineNode    Engine = "node"    // a Node.js that is installed beside Syncline
+	EngineGo      Engine = "go"      // functions compiled into the binary (package sdk)
+)
+
 // Function is user code under a name; deploying makes a new [FunctionVersion]
 // and makes it the active one.
 type Function struct {
@@ -46,9 +56,12 @@ type Manifest struct {
 	Name        string       `json:"name"`
 	Integration string       `json:"integration"` // unique key
 	Description string       `json:"description,omitempty"`
-	Version     string       `json:"version,omitempty"` // the user's label
-	Frequency   string       `json:"frequency,omitempty"`
-	AutoStart   bool         `json:"auto_start"`
+	// Engine is what executes the function, chosen when it was bundled; "" is
+	// quickjs.
+	Engine    Engine `json:"engine,omitempty"`
+	Version   string `json:"version,omitempty"` // the user's label
+	Frequency string `json:"frequency,omitempty"`
+	AutoStart bool   `json:"auto_start"`
 	// Models maps a model's name to the JSON Schema of its records.
 	Models               map[string]json.RawMessage `json:"models,omitempty"`
 	Metadata             json.RawMessage            `json:"metadata,omitempty"`   // JSON Schema

@@ -27,7 +27,9 @@ type Call struct {
 	EnvironmentID int64 // a worker serves one environment
 	RunID         int64
 	Entry         Entry
-	BundleHash    string
+	// Engine executes the function; "" is the default one, quickjs.
+	Engine     syncline.Engine
+	BundleHash string
 	// Bundle loads the bundle's source; it is called only when the engine does
 	// not have it yet.
 	Bundle func(ctx context.Context) ([]byte, error)

@@ -36,9 +36,48 @@ const (
 	// MethodSetMetadata and MethodUpdateMetadata take {"metadata": {...}} and return null.
 	MethodSetMetadata    = "setMetadata"
 	MethodUpdateMetadata = "updateMetadata"
-	// MethodGetConnection returns the connection in the shape of GET
-	// /connections/{id}, credentials included.
+	// MethodGetConnection takes {"provider_config_key", "connection_id"} (both
+	// default to the run's own), "refresh_token" (false: do not hand out a
+	// refresh token) and "force_refresh", and returns the connection in the shape
+	// of GET /connections/{id}, credentials included.
 	MethodGetConnection = "getConnection"
+	// MethodGetIntegration takes {"include": ["credentials", "webhook"]} and
+	// returns the run's integration in the shape of GET /integrations/{key}.
+	MethodGetIntegration = "getIntegration"
+	// MethodGetEnvironmentVariables returns [{"name", "value"}].
+	MethodGetEnvironmentVariables = "getEnvironmentVariables"
+	// MethodGetWebhookURL returns the webhook URL of the integration as a
+	// string, or null where the provider sends none.
+	MethodGetWebhookURL = "getWebhookURL"
+	// MethodTriggerAction takes {"provider_config_key", "connection_id", "name",
+	// "input"} and returns the action's output.
+	MethodTriggerAction = "triggerAction"
+	// MethodTriggerSync takes {"provider_config_key", "connection_id", "name",
+	// "variant", "sync_mode"} (incremental, full_refresh or
+	// full_refresh_and_clear_cache) and returns null.
+	MethodTriggerSync = "triggerSync"
+	// MethodStartSync takes {"provider_config_key", "connection_id", "syncs":
+	// [{"name", "variant"}]} and returns null.
+	MethodStartSync = "startSync"
+	// MethodTryAcquireLock takes {"key", "ttl_ms"} and returns whether the run now
+	// holds the lock of that key among the functions of its connection's environment.
+	MethodTryAcquireLock = "tryAcquireLock"
+	// MethodReleaseLock takes {"key"} and returns whether the run held it.
+	MethodReleaseLock = "releaseLock"
+	// MethodReleaseAllLocks returns null. It is done by itself when the run ends.
+	MethodReleaseAllLocks = "releaseAllLocks"
+	// MethodListRecords takes {"model", "cursor"} and returns one page of the
+	// live records: {"records": [...], "next_cursor": string or null}. The
+	// JavaScript side makes a generator of it.
+	MethodListRecords = "listRecords"
+	// MethodDeletePrevious is deleteRecordsFromPreviousExecutions: it takes
+	// {"model"}, ends the delete tracking that began with the run, and returns
+	// {"deletedKeys": [...]}.
+	MethodDeletePrevious = "deleteRecordsFromPreviousExecutions"
+	// MethodUncontrolledFetch takes [FetchArgs] and returns [HTTPResult], its
+	// body always in base64. It has no credentials and no retries; the outbound
+	// policy holds.
+	MethodUncontrolledFetch = "uncontrolledFetch"
 )
 
 // HTTPArgs is a request as a function makes it.
@@ -58,6 +97,23 @@ type HTTPArgs struct {
 	BaseURLOverride string  `json:"baseUrlOverride,omitempty"`
 	// ResponseType "arraybuffer" asks for a base64 body.
 	ResponseType string `json:"responseType,omitempty"`
+	// Decompress is false to get the body as the upstream encoded it.
+	Decompress *bool `json:"decompress,omitempty"`
+	// TimeoutMS bounds one attempt, in milliseconds; 0 takes the proxy's own.
+	TimeoutMS int64 `json:"timeoutMs,omitempty"`
+	// ProviderConfigKey and ConnectionID choose another connection of the
+	// environment; "" is the run's own.
+	ProviderConfigKey string `json:"providerConfigKey,omitempty"`
+	ConnectionID      string `json:"connectionId,omitempty"`
+}
+
+// FetchArgs is a request that has nothing to do with the connection.
+type FetchArgs struct {
+	URL          string            `json:"url"`
+	Method       string            `json:"method"` // upper case
+	Headers      map[string]string `json:"headers,omitempty"`
+	Body         *string           `json:"body,omitempty"`
+	BodyEncoding string            `json:"bodyEncoding,omitempty"` // "" (UTF-8) or "base64"
 }
 
 // HTTPResult is the answer to a request.

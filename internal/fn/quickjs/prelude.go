@@ -2,25 +2,14 @@ package quickjs
 
 import (
 	"bytes"
-	_ "embed"
 	"sync"
+
+	"syncline/internal/fn/hostjs"
 )
 
-// The scripts that run before a bundle. host and core always do; web and node only
-// when the bundle mentions what they define, since a context is made for every
-// poll.
-var (
-	//go:embed js/host.js
-	hostJS string
-	//go:embed js/core.js
-	coreJS string
-	//go:embed js/web.js
-	webJS string
-	//go:embed js/node.js
-	nodeJS string
-)
-
-// needs says which scripts a bundle wants.
+// needs says which scripts a bundle wants. Host and Core always run, Web and
+// Node only when the bundle mentions what they define, since a context is made
+// for every poll.
 type needs struct{ web, node, intl bool }
 
 func needsOf(source []byte) needs {
@@ -48,10 +37,10 @@ func lazily(source string) script {
 }
 
 var (
-	hostScript = lazily(hostJS)
-	coreScript = lazily(coreJS)
-	webScript  = lazily(webJS)
-	nodeScript = lazily(nodeJS)
+	hostScript = lazily(hostjs.Host)
+	coreScript = lazily(hostjs.Core)
+	webScript  = lazily(hostjs.Web)
+	nodeScript = lazily(hostjs.Node)
 )
 
 func (n needs) scripts() []script {
