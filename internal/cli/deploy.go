@@ -173,15 +173,21 @@ func upload(ctx context.Context, c *client, built project, missing []string, pro
 		if err := c.post(ctx, "/bundles", batch, &answer); err != nil {
 			return err
 		}
-		done += len(batch.Bundles)
+		done = min(done+len(batch.Bundles), len(missing))
 		batch.Bundles, size = batch.Bundles[:0], 0
 		progress(done, len(missing))
 		return nil
 	}
+	sent := map[string]bool{} // libraries: they go first, whether the server has them or not
 	for i := range built.functions {
 		f := &built.functions[i]
 		if !wanted[f.Hash] {
 			continue
+		}
+		if f.Library != "" && !sent[f.Library] {
+			sent[f.Library] = true
+			batch.Bundles = append(batch.Bundles, string(built.libraries[f.Library]))
+			size += len(built.libraries[f.Library])
 		}
 		delete(wanted, f.Hash) // two functions may have the same
 		batch.Bundles = append(batch.Bundles, string(f.Source))
