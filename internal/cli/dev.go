@@ -82,9 +82,10 @@ type devLoop struct {
 	config      config.Config
 	types, runs bool
 
-	client *client
-	own    bool            // the server is ours
-	hooks  map[string]bool // integrations whose webhook URL was shown
+	builder *bundle.Builder
+	client  *client
+	own     bool            // the server is ours
+	hooks   map[string]bool // integrations whose webhook URL was shown
 
 	mu sync.Mutex // over what is printed
 }
@@ -97,7 +98,11 @@ func (d *devLoop) print(format string, args ...any) {
 	fmt.Fprintf(d.Out, "%s %s\n", at, fmt.Sprintf(format, args...))
 }
 
-func (d *devLoop) run(ctx context.Context) error {
+func (d *devLoop) run(ctx context.Context) (err error) {
+	if d.builder, err = bundle.NewBuilder(bundle.Options{Dir: d.dir}); err != nil {
+		return err
+	}
+	defer d.builder.Close()
 	server, stop, err := d.connect(ctx)
 	if err != nil {
 		return err
@@ -219,7 +224,7 @@ func (d *devLoop) develop(ctx context.Context) error {
 // error is what ends the loop.
 func (d *devLoop) round(ctx context.Context, files []string) error {
 	began := time.Now()
-	built, err := buildProject(ctx, d.dir)
+	built, err := buildWith(ctx, d.builder, d.dir)
 	if ctx.Err() != nil {
 		return nil
 	}
@@ -248,12 +253,8 @@ func (d *devLoop) round(ctx context.Context, files []string) error {
 		}
 		return nil
 	}
-	request := deployment{Functions: []deployedFunction{}}
-	for _, f := range built.functions {
-		request.Functions = append(request.Functions, deployedFunction{f.Manifest, string(f.Source)})
-	}
-	var done deployed
-	if err := d.client.post(ctx, "/deployments", request, &done); err != nil {
+	done, err := d.deploy(ctx, built)
+	if err != nil {
 		return d.tolerate(ctx, err)
 	}
 	changed := 0
@@ -271,6 +272,22 @@ func (d *devLoop) round(ctx context.Context, files []string) error {
 	d.print("%s%s bundled in %s, %s in %s", cause, plural(len(built.functions), "function"), bundled.Round(time.Millisecond),
 		map[bool]string{true: "deployed", false: "nothing changed"}[changed > 0], time.Since(began).Round(time.Millisecond))
 	return d.showWebhooks(ctx, built.functions)
+}
+
+// deploy deploys what was built: the bundles that the server lacks first.
+func (d *devLoop) deploy(ctx context.Context, built project) (done deployed, err error) {
+	request := requestOf(built.functions)
+	request.DryRun = true
+	if err := d.client.post(ctx, "/deployments", request, &done); err != nil || done.unchanged() {
+		return done, err
+	}
+	if err := upload(ctx, d.client, built, done.MissingBundles, func(int, int) {}); err != nil {
+		return done, err
+	}
+	request.DryRun = false
+	done = deployed{}
+	err = d.client.post(ctx, "/deployments", request, &done)
+	return done, err
 }
 
 // tolerate shows an error of the server and goes on: the next change may do
