@@ -1,6 +1,7 @@
 package bundle
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/sha256"
@@ -24,7 +25,15 @@ import (
 // Options say what to bundle.
 type Options struct {
 	Dir string // the project: the folder of index.ts and node_modules
+	// Engine is what functions are bundled for: [syncline.EngineQuickJS] (the
+	// default) refuses what only Node has, [syncline.EngineNode] is for all,
+	// [EngineAuto] takes Node for the functions that need it. A function that
+	// names its engine decides for itself.
+	Engine syncline.Engine
 }
+
+// EngineAuto leaves the choice to what each function needs.
+const EngineAuto syncline.Engine = "auto"
 
 // Project is what a folder holds.
 type Project struct {
@@ -68,6 +77,7 @@ func Build(ctx context.Context, o Options) (*Project, error) {
 // time to the next, the project's packages above all, is kept.
 type Builder struct {
 	dir     string
+	engine  syncline.Engine
 	library *library
 	reader  *reader
 }
@@ -81,7 +91,14 @@ func NewBuilder(o Options) (*Builder, error) {
 	if err != nil {
 		return nil, syncline.Errorf(syncline.CodeInvalid, "cannot open the project %s: %w", o.Dir, err)
 	}
-	return &Builder{dir: dir}, nil
+	switch o.Engine {
+	case "":
+		o.Engine = syncline.EngineQuickJS
+	case syncline.EngineQuickJS, syncline.EngineNode, EngineAuto:
+	default:
+		return nil, syncline.Errorf(syncline.CodeInvalid, "the engine %q is unknown", o.Engine).WithHint("use auto, quickjs or node")
+	}
+	return &Builder{dir: dir, engine: o.Engine}, nil
 }
 
 // Close lets go of what is kept.
@@ -103,9 +120,10 @@ func (b *Builder) Build(ctx context.Context) (*Project, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	p := &Project{Libraries: map[string][]byte{}}
 	descriptions, bad := b.reader.readAll(ctx, found, sources)
 	problems = append(problems, bad...)
+	manifests := make([]*syncline.Manifest, len(found))
+	p := &Project{Libraries: map[string][]byte{}}
 	for i, f := range found {
 		if descriptions[i] == nil {
 			continue
@@ -113,13 +131,23 @@ func (b *Builder) Build(ctx context.Context) (*Project, error) {
 		m, bad, warnings := manifest(b.dir, f, descriptions[i])
 		problems = append(problems, bad...)
 		p.Warnings = append(p.Warnings, warnings...)
-		source := sources[f.file]
+		m.Engine = b.engineOf(descriptions[i].Engine, sources[f.file])
+		manifests[i] = &m
+	}
+	problems = append(problems, b.settle(ctx, found, manifests, sources)...)
+	for i, f := range found {
+		if manifests[i] == nil {
+			continue
+		}
+		source := sources[f.file].code
 		sum := sha256.Sum256(source)
 		hash, _ := fn.Library(source)
 		if hash != "" {
 			p.Libraries[hash] = b.library.source
 		}
-		p.Functions = append(p.Functions, Function{Manifest: m, Source: source, Hash: hex.EncodeToString(sum[:]), Library: hash, ImportedAt: f.importedAt})
+		p.Functions = append(p.Functions, Function{
+			Manifest: *manifests[i], Source: source, Hash: hex.EncodeToString(sum[:]), Library: hash, ImportedAt: f.importedAt,
+		})
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -130,6 +158,45 @@ func (b *Builder) Build(ctx context.Context) (*Project, error) {
 	}
 	p.Warnings = append(p.Warnings, sharedModels(b.dir, p.Functions)...)
 	return p, nil
+}
+
+// engineOf is the engine of a function that asks for one ("" for none).
+func (b *Builder) engineOf(asked syncline.Engine, c compiled) syncline.Engine {
+	switch {
+	case asked == syncline.EngineNode || asked == "" && b.engine == syncline.EngineNode:
+		return syncline.EngineNode
+	case asked == "" && b.engine == EngineAuto && c.lacks:
+		return syncline.EngineNode
+	}
+	return "" // quickjs
+}
+
+// settle bundles the functions for their engines: anew for node, and those that
+// lack something on quickjs once more to say what and where.
+func (b *Builder) settle(ctx context.Context, all []found, manifests []*syncline.Manifest, sources map[string]compiled) (problems Problems) {
+	var node, lacking []found
+	for i, f := range all {
+		switch {
+		case manifests[i] == nil:
+		case manifests[i].Engine == syncline.EngineNode:
+			node = append(node, f)
+		case sources[f.file].lacks:
+			lacking = append(lacking, f)
+		}
+	}
+	for _, f := range lacking {
+		if ctx.Err() != nil {
+			return nil
+		}
+		_, bad := compileWith(b.dir, []found{f}, b.library, refuse)
+		problems = append(problems, bad...)
+	}
+	if len(node) > 0 {
+		own, bad := compileWith(b.dir, node, b.library, leaveIt)
+		problems = append(problems, bad...)
+		maps.Copy(sources, own)
+	}
+	return problems
 }
 
 // prepare makes the library and the reader, unless those that are kept hold.
@@ -156,7 +223,7 @@ func entryFunction(file string) string {
 
 // compileAll bundles functions, by file. When some cannot be bundled it returns
 // those that can, so that what is wrong with them is found in the same round.
-func compileAll(ctx context.Context, dir string, all []found, l *library) (good []found, sources map[string][]byte, problems Problems) {
+func compileAll(ctx context.Context, dir string, all []found, l *library) (good []found, sources map[string]compiled, problems Problems) {
 	if len(all) == 0 {
 		return nil, nil, nil
 	}
@@ -165,7 +232,7 @@ func compileAll(ctx context.Context, dir string, all []found, l *library) (good 
 		return all, sources, nil
 	}
 	// One that is wrong leaves none of the others: halve until it is alone.
-	sources = map[string][]byte{}
+	sources = map[string]compiled{}
 	var halve func(some []found)
 	halve = func(some []found) {
 		if len(some) == 1 || ctx.Err() != nil {
@@ -184,21 +251,29 @@ func compileAll(ctx context.Context, dir string, all []found, l *library) (good 
 	return good, sources, problems
 }
 
-// compile bundles functions. Those that need more of zod than the library has
-// get all of it.
-func compile(dir string, all []found, l *library) (map[string][]byte, Problems) {
-	out, problems := compileWith(dir, all, l, l.plugin(dir))
+// compiled is a bundle.
+type compiled struct {
+	code []byte
+	// lacks says that it needs modules that quickjs does not have; nothing
+	// stands for them.
+	lacks bool
+}
+
+// compile bundles functions for quickjs. Those that need more of zod than the
+// library has get all of it.
+func compile(dir string, all []found, l *library) (map[string]compiled, Problems) {
+	out, problems := compileWith(dir, all, l, stub, l.plugin(dir))
 	if len(problems) > 0 {
 		return nil, problems
 	}
 	var large []found
 	for _, f := range all {
-		if source := out[f.file]; isShared(source) && usesRare.Match(source) {
+		if source := out[f.file].code; isShared(source) && usesRare.Match(source) {
 			large = append(large, f)
 		}
 	}
 	if len(large) > 0 {
-		own, problems := compileWith(dir, large, l)
+		own, problems := compileWith(dir, large, l, stub)
 		if len(problems) > 0 {
 			return nil, problems
 		}
@@ -207,8 +282,26 @@ func compile(dir string, all []found, l *library) (map[string][]byte, Problems) 
 	return out, nil
 }
 
-// compileWith bundles functions in one pass, so that what they share is read once.
-func compileWith(dir string, all []found, l *library, plugins ...api.Plugin) (map[string][]byte, Problems) {
+// pass is how many functions are bundled in one pass. Those of a pass share what
+// is read for them; all of them are in memory with what they are made of.
+const pass = 400
+
+// compileWith bundles functions, those of an integration together.
+func compileWith(dir string, all []found, l *library, m missing, plugins ...api.Plugin) (map[string]compiled, Problems) {
+	if len(all) <= pass {
+		return compilePass(dir, all, l, m, plugins)
+	}
+	out := make(map[string]compiled, len(all))
+	var problems Problems
+	for some := range slices.Chunk(all, pass) {
+		built, bad := compilePass(dir, some, l, m, plugins)
+		problems = append(problems, bad...)
+		maps.Copy(out, built)
+	}
+	return out, problems
+}
+
+func compilePass(dir string, all []found, l *library, m missing, plugins []api.Plugin) (map[string]compiled, Problems) {
 	points := make([]api.EntryPoint, len(all))
 	for i, f := range all {
 		points[i] = api.EntryPoint{InputPath: entrySpace + ":" + f.file, OutputPath: strconv.Itoa(i)}
@@ -221,7 +314,10 @@ func compileWith(dir string, all []found, l *library, plugins ...api.Plugin) (ma
 	o.Sourcemap = api.SourceMapExternal
 	o.SourcesContent = api.SourcesContentExclude
 	o.Metafile = true
-	o.Plugins = slices.Concat([]api.Plugin{entries(dir)}, plugins, []api.Plugin{hostModules(), zodLocales()})
+	o.Plugins = slices.Concat([]api.Plugin{entries(dir)}, plugins, []api.Plugin{hostModules(m), zodLocales()})
+	if m == leaveIt {
+		o.Platform, o.MainFields, o.Conditions = api.PlatformNode, []string{"main", "module"}, nil
+	}
 	r := api.Build(o)
 	if len(r.Errors) > 0 {
 		return nil, esbuildProblems(r.Errors)
@@ -230,7 +326,7 @@ func compileWith(dir string, all []found, l *library, plugins ...api.Plugin) (ma
 	if err != nil {
 		return nil, Problems{{Message: err.Error()}}
 	}
-	out := make(map[string][]byte, len(all))
+	out := make(map[string]compiled, len(all))
 	for _, f := range r.OutputFiles { // 0.js, 0.js.map, 1.js …
 		name, isMap := strings.CutSuffix(filepath.Base(f.Path), ".map")
 		i, err := strconv.Atoi(strings.TrimSuffix(name, filepath.Ext(name)))
@@ -243,7 +339,10 @@ func compileWith(dir string, all []found, l *library, plugins ...api.Plugin) (ma
 		} else if places, err = ownPlaces(f.Contents); err != nil {
 			return nil, Problems{{Place: Place{File: all[i].file}, Message: err.Error()}}
 		}
-		out[all[i].file] = slices.Concat(code, out[all[i].file], places)
+		c := out[all[i].file]
+		c.code = slices.Concat(code, c.code, places)
+		c.lacks = c.lacks || bytes.Contains(code, []byte(missingSpace+":"))
+		out[all[i].file] = c
 	}
 	return out, nil
 }

@@ -43,6 +43,7 @@ type description struct {
 	HasOnWebhook         bool                       `json:"hasOnWebhook"`
 	Scopes               []string                   `json:"scopes"`
 	Order                string                     `json:"order"`
+	Engine               syncline.Engine            `json:"engine"`
 	Reconcile            string                     `json:"reconcile"`
 	RewindContested      bool                       `json:"rewindContested"`
 	History              map[string]string          `json:"history"`
@@ -63,7 +64,7 @@ const readers = 2
 
 func newReader(l *library) *reader {
 	return &reader{
-		engine:  quickjs.New(quickjs.Options{WarmCalls: 500}),
+		engine:  quickjs.New(quickjs.Options{WarmCalls: 60}),
 		library: l, source: fn.WithLibrary(strings.Repeat("0", 64), []byte(describeJS+readJS)),
 	}
 }
@@ -71,7 +72,7 @@ func newReader(l *library) *reader {
 func (r *reader) close() { r.engine.Close() }
 
 // readAll reads every function, some at a time.
-func (r *reader) readAll(ctx context.Context, all []found, sources map[string][]byte) ([]*description, Problems) {
+func (r *reader) readAll(ctx context.Context, all []found, sources map[string]compiled) ([]*description, Problems) {
 	out := make([]*description, len(all))
 	failed := make([]*Problem, len(all))
 	var workers sync.WaitGroup
@@ -79,7 +80,7 @@ func (r *reader) readAll(ctx context.Context, all []found, sources map[string][]
 	for n := range readers {
 		workers.Go(func() {
 			for i := range next {
-				d, err := r.read(ctx, "reader "+strconv.Itoa(n), sources[all[i].file])
+				d, err := r.read(ctx, "reader "+strconv.Itoa(n), sources[all[i].file].code)
 				if err != nil {
 					failed[i] = evaluationProblem(all[i], err)
 					continue

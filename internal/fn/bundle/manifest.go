@@ -54,6 +54,11 @@ func manifest(dir string, f found, d *description) (m syncline.Manifest, problem
 		Metadata: d.Metadata, Checkpoint: d.Checkpoint, Input: d.Input, Output: d.Output, Event: d.Event,
 		WebhookSubscriptions: d.WebhookSubscriptions, HasOnWebhook: d.HasOnWebhook, Scopes: d.Scopes, Order: d.Order, Source: f.file,
 	}
+	switch d.Engine {
+	case "", syncline.EngineQuickJS, syncline.EngineNode:
+	default:
+		bad(at(`\bengine\s*:`), "the engine "+strconv.Quote(string(d.Engine))+" is unknown", "use 'quickjs' or 'node', or leave it out")
+	}
 	if f.kind == syncline.FunctionOnEvent && !slices.Contains(events, d.Event) && !wrong["event"] {
 		message := "the event " + strconv.Quote(d.Event) + " is unknown"
 		if d.Event == "" {
