@@ -64,6 +64,9 @@ func (s *server) deploy(c *call) (reply, error) {
 	if err := checkDeployment(in.Functions); err != nil {
 		return reply{}, as(badBody, err)
 	}
+	if err := s.checkCompiled(in.Functions); err != nil {
+		return reply{}, as(badBody, err)
+	}
 	hashes := make([]string, len(in.Functions))
 	for i := range in.Functions {
 		sum := sha256.Sum256([]byte(in.Functions[i].Bundle))
@@ -92,10 +95,14 @@ func (s *server) deploy(c *call) (reply, error) {
 			s.Hooks.SchedulesChanged()
 		}
 	}
-	slices.SortStableFunc(plan.changes, func(a, b deployChange) int {
+	sortChanges(plan.changes)
+	return ok(map[string]any{"dry_run": in.DryRun, "changes": orEmpty(plan.changes)})
+}
+
+func sortChanges(changes []deployChange) {
+	slices.SortStableFunc(changes, func(a, b deployChange) int {
 		return cmp.Or(cmp.Compare(a.Integration, b.Integration), cmp.Compare(a.Type, b.Type), cmp.Compare(a.Name, b.Name))
 	})
-	return ok(map[string]any{"dry_run": in.DryRun, "changes": orEmpty(plan.changes)})
 }
 
 // deployPlan carries out one deployment.
@@ -105,6 +112,10 @@ type deployPlan struct {
 	now     time.Time
 	changes []deployChange
 	touched map[int64]bool // integrations whose functions changed
+	// compiled says that it is one of functions in Go. It knows nothing of others,
+	// and others nothing of those.
+	compiled bool
+	replaces func(f *syncline.Function) bool // nil: always
 }
 
 func (p *deployPlan) run(in *deployment, hashes []string) error {
@@ -135,12 +146,17 @@ func (p *deployPlan) run(in *deployment, hashes []string) error {
 	for i := range in.Functions {
 		m := &in.Functions[i].Manifest
 		k := key{byKey[m.Integration], m.Type, m.Name}
-		if err := p.put(k.integration, old[k], m, hashes[i], []byte(in.Functions[i].Bundle)); err != nil {
-			return err
+		if f := old[k]; f == nil || p.replaces == nil || p.replaces(f) {
+			if err := p.put(k.integration, f, m, hashes[i], []byte(in.Functions[i].Bundle)); err != nil {
+				return err
+			}
 		}
 		delete(old, k)
 	}
 	for _, f := range old {
+		if (f.Active.Manifest.Engine == syncline.EngineGo) != p.compiled {
+			continue
+		}
 		if err := p.missing(f, byID[f.IntegrationID], in.DeleteMissing); err != nil {
 			return err
 		}

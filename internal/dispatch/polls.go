@@ -70,6 +70,9 @@ func (p *Polls) Poll(ctx context.Context, c schedule.Claim) {
 }
 
 func (p *Polls) poll(ctx context.Context, c schedule.Claim) error {
+	if left, err := p.leave(ctx, c); left || err != nil {
+		return err
+	}
 	s, run, err := p.begin(ctx, c)
 	if err != nil {
 		return err

@@ -56,6 +56,7 @@ func (e *Engine) newCall(s *host.Subject, run *syncline.Run, entry fn.Entry) fn.
 		EnvironmentID: env,
 		RunID:         run.ID,
 		Entry:         entry,
+		Engine:        s.Function.Active.Manifest.Engine,
 		BundleHash:    hash,
 		Bundle: func(ctx context.Context) (source []byte, err error) {
 			err = e.Host.Store.View(ctx, func(r store.Reader) error {
