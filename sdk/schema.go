@@ -4,6 +4,7 @@ import (
 	"encoding"
 	"encoding/json"
 	"fmt"
+	"math/big"
 	"reflect"
 	"strings"
 
@@ -26,7 +27,8 @@ type Schemer interface{ JSONSchema() json.RawMessage }
 func schemaOf[T any]() (json.RawMessage, error) {
 	t := reflect.TypeFor[T]()
 	known := map[reflect.Type]*jsonschema.Schema{
-		reflect.TypeFor[[]byte](): {Types: []string{"null", "string"}},
+		reflect.TypeFor[[]byte]():  {Types: []string{"null", "string"}},
+		reflect.TypeFor[big.Int](): {Type: "integer"},
 	}
 	if err := special(t, known, nil); err != nil {
 		return nil, err
@@ -102,6 +104,7 @@ func adapt(t reflect.Type, s *jsonschema.Schema, known map[reflect.Type]*jsonsch
 	case reflect.Slice, reflect.Array:
 		adapt(t.Elem(), s.Items, known)
 	case reflect.Map:
+		s.Type, s.Types = "", []string{"null", "object"} // nil is written as null
 		adapt(t.Elem(), s.AdditionalProperties, known)
 	case reflect.Struct:
 		s.AdditionalProperties = nil

@@ -69,14 +69,14 @@ type Host struct {
 
 // state is what a webhook run that fails leaves as it was.
 type state struct {
-	records              map[string]map[string]json.RawMessage // by model and id
-	metadata             map[string]json.RawMessage
-	checkpoint           json.RawMessage // of polls
-	webhookCheckpoint    json.RawMessage
-	tracked              map[string]map[string]bool // by model: the ids not touched since tracking began
-	ending               map[string]bool            // models whose tracking ends with the run
-	locks                map[string]bool
-	triggeredSyncs, runs []string
+	records           map[string]map[string]json.RawMessage // by model and id
+	metadata          map[string]json.RawMessage
+	checkpoint        json.RawMessage // of polls
+	webhookCheckpoint json.RawMessage
+	tracked           map[string]map[string]bool // by model: the ids not touched since tracking began
+	ending            map[string]bool            // models whose tracking ends with the run
+	locks             map[string]bool
+	triggeredSyncs    []string
 }
 
 func (s state) clone() state {
@@ -254,7 +254,7 @@ func (h *Host) run(ctx context.Context, f sdk.Function, entry fn.Entry, input js
 		Limits: fn.Limits{Wall: h.Wall, HostCalls: h.HostCalls},
 	}
 	runner := gofn.Runner{Registry: registry}
-	out, err := runner.Run(ctx, call, &session{h: h, webhook: entry == fn.EntryOnWebhook})
+	out, err := runner.Run(ctx, call, &session{h: h, about: call.Context, webhook: entry == fn.EntryOnWebhook})
 
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -20,6 +20,7 @@ import (
 // session answers the host calls of one run.
 type session struct {
 	h       *Host
+	about   fn.Context
 	webhook bool
 }
 
@@ -144,7 +145,7 @@ func (s *session) answer(method string, a *arguments) (any, error) {
 	case fn.MethodGetConnection:
 		return s.connection(), nil
 	case fn.MethodGetIntegration:
-		return map[string]any{"unique_key": h.ProviderConfigKey, "provider": h.Provider, "webhook_url": h.WebhookURL}, nil
+		return map[string]any{"unique_key": s.about.ProviderConfigKey, "provider": h.Provider, "webhook_url": h.WebhookURL}, nil
 	case fn.MethodGetEnvironmentVariables:
 		list := []map[string]string{}
 		for _, name := range slices.Sorted(maps.Keys(h.EnvironmentVariables)) {
@@ -197,7 +198,7 @@ func (s *session) connection() any {
 		credentials = h.Credentials.Raw
 	}
 	return map[string]any{
-		"connection_id": h.ConnectionID, "provider_config_key": h.ProviderConfigKey, "provider": h.Provider, "credentials": credentials,
+		"connection_id": s.about.ConnectionID, "provider_config_key": s.about.ProviderConfigKey, "provider": h.Provider, "credentials": credentials,
 		"connection_config": h.ConnectionConfig, "metadata": h.state.metadata, "tags": h.Tags,
 	}
 }
