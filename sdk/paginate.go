@@ -66,21 +66,14 @@ type Pagination struct {
 //	}
 func Paginate[T any](ctx context.Context, h AnyHandle, r Request, p *Pagination) iter.Seq2[[]T, error] {
 	return func(yield func([]T, error) bool) {
-		var response *Response
-		for raw, err := range h.handle().pages(ctx, r, p, &response) {
-			var items []T
-			if err == nil {
-				if err = json.Unmarshal(raw, &items); err != nil {
-					err = fmt.Errorf("pagination: a page of %s is not what was expected: %w", response.URL, err)
-				}
-			}
-			if err != nil {
-				yield(nil, err)
-				return
-			}
-			if len(items) > 0 && !yield(items, nil) {
-				return
-			}
+		var items []T
+		err := h.handle().pages(ctx, r, p, func(raw json.RawMessage) (int, error) {
+			items = nil // who got the last page may keep it
+			err := json.Unmarshal(raw, &items)
+			return len(items), err
+		}, func() bool { return yield(items, nil) })
+		if err != nil {
+			yield(nil, err)
 		}
 	}
 }
@@ -95,35 +88,40 @@ type pager struct {
 	seen   map[string]bool
 }
 
-func (h *Handle) pages(ctx context.Context, r Request, p *Pagination, response **Response) iter.Seq2[json.RawMessage, error] {
-	return func(yield func(json.RawMessage, error) bool) {
-		g, err := newPager(h.s.Context.Paginate, r, p)
+// pages requests pages, decodes the items of each, and hands over those that have
+// any until more returns false.
+func (h *Handle) pages(ctx context.Context, r Request, p *Pagination, decode func(items json.RawMessage) (int, error), more func() bool) error {
+	g, err := newPager(h.s.Context.Paginate, r, p)
+	if err != nil {
+		return err
+	}
+	for {
+		response, err := h.Do(ctx, g.request())
 		if err != nil {
-			yield(nil, err)
-			return
+			return err
 		}
-		for {
-			*response, err = h.Do(ctx, g.request())
-			var items json.RawMessage
-			var count int
-			var next string
-			if err == nil && g.OnPage != nil {
-				err = g.OnPage(*response)
+		if g.OnPage != nil {
+			if err := g.OnPage(response); err != nil {
+				return err
 			}
-			if err == nil {
-				items, count, err = g.items((*response).Body)
+		}
+		raw, err := g.items(response.Body)
+		if err != nil {
+			return err
+		}
+		count := 0
+		if raw != nil {
+			if count, err = decode(raw); err != nil {
+				return fmt.Errorf("pagination: a page of %s is not what was expected: %w", response.URL, err)
 			}
-			if err == nil {
-				next, err = g.next(*response, count)
-			}
-			if err != nil {
-				yield(nil, err)
-				return
-			}
-			// A page may be empty: with links there may be more behind it.
-			if count > 0 && !yield(items, nil) || next == "" {
-				return
-			}
+		}
+		next, err := g.next(response, count)
+		if err != nil {
+			return err
+		}
+		// A page may be empty: with links there may be more behind it.
+		if count > 0 && !more() || next == "" {
+			return nil
 		}
 	}
 }
@@ -218,21 +216,20 @@ func (g *pager) request() Request {
 	return r
 }
 
-// items finds the list of a page's items, and how many they are.
-func (g *pager) items(body []byte) (json.RawMessage, int, error) {
-	raw := at(body, g.ResponsePath)
-	if len(raw) == 0 || string(raw) == "null" {
-		return nil, 0, nil
+// items finds the list of a page's items; nil for none.
+func (g *pager) items(body []byte) (json.RawMessage, error) {
+	raw := bytes.TrimSpace(at(body, g.ResponsePath))
+	switch {
+	case len(raw) == 0 || string(raw) == "null":
+		return nil, nil
+	case raw[0] == '[':
+		return raw, nil
 	}
-	var list []json.RawMessage
-	if err := json.Unmarshal(raw, &list); err != nil {
-		where := "the response"
-		if g.ResponsePath != "" {
-			where = strconv.Quote(g.ResponsePath) + " in the response"
-		}
-		return nil, 0, fmt.Errorf("pagination: %s is not a list; set ResponsePath", where)
+	where := "the response"
+	if g.ResponsePath != "" {
+		where = strconv.Quote(g.ResponsePath) + " in the response"
 	}
-	return raw, len(list), nil
+	return nil, fmt.Errorf("pagination: %s is not a list; set ResponsePath", where)
 }
 
 // next prepares the request for the next page; "" when there is none.

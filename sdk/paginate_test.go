@@ -176,11 +176,11 @@ func FuzzPagesOfAnyAPI(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body, path, cursor, header string) {
 		g := pager{Pagination: Pagination{Type: CursorPagination, ResponsePath: path, CursorName: "c", CursorPath: cursor}, seen: map[string]bool{}}
 		g.r.Query = url.Values{}
-		items, count, err := g.items([]byte(body))
-		if err == nil && count > 0 && !json.Valid(items) {
+		items, err := g.items([]byte(body))
+		if err == nil && path != "" && items != nil && !json.Valid(items) {
 			t.Errorf("the items are %s", items)
 		}
-		next, err := g.next(&Response{Body: []byte(body)}, count)
+		next, err := g.next(&Response{Body: []byte(body)}, 1)
 		if err == nil && next != "" && g.r.Query.Get("c") != next {
 			t.Errorf("the next page is %q, asked for is %v", next, g.r.Query)
 		}

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
@@ -92,10 +93,10 @@ func (s *server) checkCompiled(functions []deployed) error {
 		m := &functions[i].Manifest
 		switch {
 		case m.Engine == syncline.EngineGo:
-			wrong = append(wrong, invalid("manifest.engine", "%s: functions in Go cannot be deployed over HTTP", label(m)).
+			wrong = append(wrong, invalid(fmt.Sprintf("functions.%d.manifest.engine", i), "%s: functions in Go cannot be deployed over HTTP", label(m)).
 				WithHint("compile them into the server's binary (package syncline/app), which deploys them when it starts"))
 		case s.Compiled != nil && s.Compiled(m.Type, m.Integration, m.Name):
-			wrong = append(wrong, invalid("manifest.name", "%s: a function in Go of that name is compiled into the server", label(m)).
+			wrong = append(wrong, invalid(fmt.Sprintf("functions.%d.manifest.name", i), "%s: a function in Go of that name is compiled into the server", label(m)).
 				WithHint("give it another name, or remove the one in Go from the binary first"))
 		}
 	}
