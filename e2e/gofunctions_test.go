@@ -157,3 +157,38 @@ func TestAProcessOfAnotherBuildLeavesItsWork(t *testing.T) {
 		t.Errorf("the older build said:\n%s", out)
 	}
 }
+
+// TestTheCommandsOfTheGoExampleWork runs what its README says to do against the
+// server.
+func TestTheCommandsOfTheGoExampleWork(t *testing.T) {
+	t.Parallel()
+	bin, err := goBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := newWorld(t, bin)
+	_, err = w.server.Start(w.context())
+	w.ok(err)
+	if out := w.server.Output(); !strings.Contains(out, `dev: waiting sync github/issues: there is no integration "github" yet`) {
+		t.Errorf("the server said:\n%s", out)
+	}
+	text, err := os.ReadFile("../examples/go-functions/README.md")
+	w.ok(err)
+	ran := 0
+	for _, m := range block.FindAllStringSubmatch(string(text), -1) {
+		if !strings.Contains(m[1], "curl") {
+			continue
+		}
+		ran++
+		script := strings.NewReplacer("my-own-secret-key", harness.Key, "localhost:3003", w.server.Listen).Replace(m[1])
+		cmd := exec.CommandContext(w.context(), "bash", "-euo", "pipefail", "-c", script)
+		cmd.Env = append(os.Environ(), "GITHUB_TOKEN=gho_test")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%s\n%v\n%s", script, err, out)
+		}
+	}
+	if ran != 1 {
+		t.Errorf("%d blocks were run", ran)
+	}
+	w.ok(w.server.Stop(w.context()))
+}

@@ -16,7 +16,7 @@ import (
 func (h *Handle) Logger() *slog.Logger { return h.logger }
 
 // Log is Logger().Info: a message, and attributes as pairs of key and value.
-func (h *Handle) Log(message string, args ...any) { h.logger.Info(message, args...) }
+func (h *Handle) Log(message string, args ...any) { h.logger.Info(message, args...) } //nolint:sloglint // the caller's
 
 // logHandler is a [slog.Handler] over a run's log.
 type logHandler struct {

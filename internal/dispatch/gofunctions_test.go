@@ -182,7 +182,9 @@ func TestWorkForAnotherBuildIsLeftToIt(t *testing.T) {
 	t.Parallel()
 	onEachStore(t, func(t *testing.T, w *world) {
 		var has atomic.Bool
-		w.golang(func(ctx context.Context, h *sdk.SyncHandle[Issue]) error { return h.BatchSave(ctx, Issue{ID: "polled"}) },
+		w.golang(func(ctx context.Context, h *sdk.SyncHandle[Issue]) error {
+			return h.BatchSave(ctx, Issue{ID: "polled"})
+		},
 			func(ctx context.Context, h *sdk.SyncHandle[Issue], hook *sdk.Webhook) error {
 				return h.BatchSave(ctx, Issue{ID: "hooked"})
 			})
