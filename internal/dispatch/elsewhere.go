@@ -3,6 +3,7 @@ package dispatch
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"syncline"
@@ -37,6 +38,42 @@ func elsewhere(f *syncline.Function) string {
 	return fmt.Sprintf("version %d of the Go function %s is not compiled into the process that took the work", f.Active.Number, f.Name)
 }
 
+// leftWork remembers which versions' work was left, to say so when it lasts.
+type leftWork struct {
+	mu       sync.Mutex
+	versions map[int64]*leftVersion
+}
+
+type leftVersion struct{ since, last, said time.Time }
+
+const (
+	// leftQuiet is for how long nothing is said: a deployment rolls.
+	leftQuiet = 15 * time.Second
+	// leftAgain is after how long it is said again, and leftOver after how long
+	// without any the next is another story.
+	leftAgain = 5 * time.Minute
+	leftOver  = time.Minute
+)
+
+// leftAt notes that work of a function was left.
+func (e *Engine) leftAt(s *syncline.Function, now time.Time) {
+	e.left.mu.Lock()
+	defer e.left.mu.Unlock()
+	if e.left.versions == nil {
+		e.left.versions = map[int64]*leftVersion{}
+	}
+	v := e.left.versions[s.Active.ID]
+	if v == nil || now.Sub(v.last) > leftOver {
+		v = &leftVersion{since: now}
+		e.left.versions[s.Active.ID] = v
+	}
+	v.last = now
+	if now.Sub(v.since) >= leftQuiet && now.Sub(v.said) >= leftAgain {
+		v.said = now
+		e.Log.Warn("work waits for a process of another build", "reason", elsewhere(s), "since", v.since)
+	}
+}
+
 // leave gives a lane back for a process that has the function's version. It
 // reports false once the lane has waited for the longest that it may: then its
 // events end as others do.
@@ -49,6 +86,7 @@ func (l *Lanes) leave(ctx context.Context, lane *syncline.Lane, s *host.Subject)
 	if waited >= l.Retry.MaxWait {
 		return false
 	}
+	l.leftAt(&s.Function, now)
 	lane.NotBefore = now.Add(leftLane(waited))
 	lane.Reason = fmt.Sprintf("waiting since %s: %s", lane.WaitingSince.Format(time.RFC3339), elsewhere(&s.Function))
 	l.release(ctx, lane)
@@ -70,7 +108,7 @@ func (p *Polls) leave(ctx context.Context, c schedule.Claim) (left bool, err err
 	if err != nil || p.runsHere(&f.Active) {
 		return false, err
 	}
-	p.Log.Debug("a poll is left to another process", "instance", id, "reason", elsewhere(&f))
+	p.leftAt(&f, p.Clock.Now())
 	until := p.Clock.Now().Add(leftPoll)
 	return true, p.Host.Store.Update(context.WithoutCancel(ctx), store.Relaxed, func(tx store.Tx) error {
 		if err := tx.FencePoll(env, id, c.Instance.Epoch, c.Lease.Epoch); err != nil {

@@ -3,7 +3,9 @@ package dispatch_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -245,6 +247,24 @@ func TestWorkForAnotherBuildIsLeftToIt(t *testing.T) {
 	})
 }
 
+// lockedBuffer is written to by loggers.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
 func TestWorkThatNoProcessCanDoEndsVisibly(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1)
@@ -252,8 +272,14 @@ func TestWorkThatNoProcessCanDoEndsVisibly(t *testing.T) {
 	none, err := gofn.NewRegistry("another build", nil)
 	must(t, err)
 	w.polls.Runner, w.polls.Runs = &gofn.Runner{Registry: none}, none.Has
+	var said lockedBuffer
+	w.polls.Log = slog.New(slog.NewTextHandler(&said, nil))
 	e := w.deliver(0, `{}`)
 	w.start()
+	for range 200 { // of the seconds in which a deployment may roll
+		w.clock.Advance(time.Second)
+		time.Sleep(time.Millisecond)
+	}
 	for range 30 {
 		w.clock.Advance(time.Hour)
 		time.Sleep(5 * time.Millisecond)
@@ -261,5 +287,8 @@ func TestWorkThatNoProcessCanDoEndsVisibly(t *testing.T) {
 	w.settled()
 	if e = w.event(e.ID); e.Status != syncline.EventDead || !strings.Contains(e.LastError, "does not have the deployed version") {
 		t.Errorf("the event is %s: %s", e.Status, e.LastError)
+	}
+	if !strings.Contains(said.String(), "version 2 of the Go function issues is not compiled into") {
+		t.Errorf("nothing was said: %s", said.String())
 	}
 }
