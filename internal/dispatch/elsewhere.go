@@ -3,6 +3,7 @@ package dispatch
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -55,22 +56,22 @@ const (
 	leftOver  = time.Minute
 )
 
-// leftAt notes that work of a function was left.
-func (e *Engine) leftAt(s *syncline.Function, now time.Time) {
-	e.left.mu.Lock()
-	defer e.left.mu.Unlock()
-	if e.left.versions == nil {
-		e.left.versions = map[int64]*leftVersion{}
+// note notes that work of a function was left.
+func (l *leftWork) note(log *slog.Logger, s *syncline.Function, now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.versions == nil {
+		l.versions = map[int64]*leftVersion{}
 	}
-	v := e.left.versions[s.Active.ID]
+	v := l.versions[s.Active.ID]
 	if v == nil || now.Sub(v.last) > leftOver {
 		v = &leftVersion{since: now}
-		e.left.versions[s.Active.ID] = v
+		l.versions[s.Active.ID] = v
 	}
 	v.last = now
 	if now.Sub(v.since) >= leftQuiet && now.Sub(v.said) >= leftAgain {
 		v.said = now
-		e.Log.Warn("work waits for a process of another build", "reason", elsewhere(s), "since", v.since)
+		log.Warn("work waits for a process of another build", "reason", elsewhere(s), "since", v.since)
 	}
 }
 
@@ -86,7 +87,7 @@ func (l *Lanes) leave(ctx context.Context, lane *syncline.Lane, s *host.Subject)
 	if waited >= l.Retry.MaxWait {
 		return false
 	}
-	l.leftAt(&s.Function, now)
+	l.left.note(l.Log, &s.Function, now)
 	lane.NotBefore = now.Add(leftLane(waited))
 	lane.Reason = fmt.Sprintf("waiting since %s: %s", lane.WaitingSince.Format(time.RFC3339), elsewhere(&s.Function))
 	l.release(ctx, lane)
@@ -108,7 +109,7 @@ func (p *Polls) leave(ctx context.Context, c schedule.Claim) (left bool, err err
 	if err != nil || p.runsHere(&f.Active) {
 		return false, err
 	}
-	p.leftAt(&f, p.Clock.Now())
+	p.left.note(p.Log, &f, p.Clock.Now())
 	until := p.Clock.Now().Add(leftPoll)
 	return true, p.Host.Store.Update(context.WithoutCancel(ctx), store.Relaxed, func(tx store.Tx) error {
 		if err := tx.FencePoll(env, id, c.Instance.Epoch, c.Lease.Epoch); err != nil {

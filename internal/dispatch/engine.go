@@ -34,7 +34,6 @@ type Engine struct {
 	// Runs reports whether this process can run a version of a function: those in Go
 	// are compiled in. nil: it can run any.
 	Runs   func(v *syncline.FunctionVersion) bool
-	left   leftWork
 	Limits fn.Limits // CPU, memory, calls, logs and output; wall time is by kind
 }
 

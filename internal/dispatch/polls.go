@@ -18,6 +18,8 @@ type Polls struct {
 	Wall  time.Duration // limit of one poll
 	Lease time.Duration // extended while a poll runs
 
+	left leftWork
+
 	mu      sync.Mutex
 	cancels map[int64]context.CancelCauseFunc
 }
