@@ -71,7 +71,7 @@ func (d CompiledDeployment) Deploy(ctx context.Context, s store.Store, now time.
 			}
 			in.Functions, hashes = append(in.Functions, all[i]), append(hashes, d.Functions[i].Hash)
 		}
-		plan := &deployPlan{tx: tx, env: d.EnvironmentID, now: now, touched: map[int64]bool{}, compiled: true, replaces: d.Replaces}
+		plan := &deployPlan{tx: tx, env: d.EnvironmentID, now: now, touched: map[int64]bool{}, ofCompiled: ofCompiled{true, d.Replaces}}
 		if err := plan.run(&in, hashes); err != nil {
 			return err
 		}
@@ -84,6 +84,19 @@ func (d CompiledDeployment) Deploy(ctx context.Context, s store.Store, now time.
 		return nil
 	})
 	return out, err
+}
+
+// ofCompiled is what the deployment of functions in Go has of its own. It knows
+// nothing of other functions, and other deployments nothing of those.
+type ofCompiled struct {
+	compiled bool
+	replaces func(f *syncline.Function) bool // nil: always
+}
+
+func (o *ofCompiled) stays(f *syncline.Function) bool { return o.replaces != nil && !o.replaces(f) }
+
+func (o *ofCompiled) foreign(f *syncline.Function) bool {
+	return (f.Active.Manifest.Engine == syncline.EngineGo) != o.compiled
 }
 
 // checkCompiled refuses what the process itself deploys.

@@ -107,15 +107,12 @@ func sortChanges(changes []deployChange) {
 
 // deployPlan carries out one deployment.
 type deployPlan struct {
+	ofCompiled
 	tx      store.Tx
 	env     int64
 	now     time.Time
 	changes []deployChange
 	touched map[int64]bool // integrations whose functions changed
-	// compiled says that it is one of functions in Go. It knows nothing of others,
-	// and others nothing of those.
-	compiled bool
-	replaces func(f *syncline.Function) bool // nil: always
 }
 
 func (p *deployPlan) run(in *deployment, hashes []string) error {
@@ -146,17 +143,12 @@ func (p *deployPlan) run(in *deployment, hashes []string) error {
 	for i := range in.Functions {
 		m := &in.Functions[i].Manifest
 		k := key{byKey[m.Integration], m.Type, m.Name}
-		if f := old[k]; f == nil || p.replaces == nil || p.replaces(f) {
-			if err := p.put(k.integration, f, m, hashes[i], []byte(in.Functions[i].Bundle)); err != nil {
-				return err
-			}
+		if err := p.put(k.integration, old[k], m, hashes[i], []byte(in.Functions[i].Bundle)); err != nil {
+			return err
 		}
 		delete(old, k)
 	}
 	for _, f := range old {
-		if (f.Active.Manifest.Engine == syncline.EngineGo) != p.compiled {
-			continue
-		}
 		if err := p.missing(f, byID[f.IntegrationID], in.DeleteMissing); err != nil {
 			return err
 		}
@@ -175,6 +167,9 @@ func (p *deployPlan) put(integrationID int64, old *syncline.Function, m *synclin
 	f := syncline.Function{EnvironmentID: p.env, IntegrationID: integrationID, Type: m.Type, Name: m.Name, Enabled: true, CreatedAt: p.now}
 	replan := false
 	if old != nil {
+		if p.stays(old) {
+			return nil
+		}
 		f = *old
 		change.PreviousVersion = old.Active.Number
 		change.Details = difference(&old.Active.Manifest, m)
@@ -209,6 +204,9 @@ func (p *deployPlan) put(integrationID int64, old *syncline.Function, m *synclin
 // missing reports a deployed function that the request does not have, and
 // deletes it if that was asked for.
 func (p *deployPlan) missing(f *syncline.Function, integrationKey string, remove bool) error {
+	if p.foreign(f) {
+		return nil
+	}
 	change := deployChange{Change: changeMissing, Type: f.Type, Name: f.Name, Integration: integrationKey,
 		Version: f.Active.Number, PreviousVersion: f.Active.Number, Details: []string{}}
 	if remove {
