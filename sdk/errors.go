@@ -1,10 +1,12 @@
 package sdk
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"reflect"
+	"strings"
 
 	"syncline"
 	"syncline/internal/fn"
@@ -28,7 +30,7 @@ const maxShownBody = 300
 func (e *HTTPError) Error() string {
 	body := string(e.Body)
 	if len(body) > maxShownBody {
-		body = body[:maxShownBody] + "…"
+		body = strings.ToValidUTF8(body[:maxShownBody], "") + "…"
 	}
 	if body != "" {
 		body = ": " + body
@@ -40,7 +42,7 @@ func (e *HTTPError) Error() string {
 // does not answer, a record without an id, a limit.
 type HostError struct {
 	Op   string        // the call, such as "batchSave"
-	Code syncline.Code // such as [syncline.CodeUpstream]
+	Code syncline.Code // such as [syncline.CodeUpstream]; "" when the context of the call ended
 	// NetCode says why the API did not answer, in Node's words: "ECONNREFUSED",
 	// "ETIMEDOUT", "ENOTFOUND" … "" for other errors.
 	NetCode string
@@ -53,13 +55,19 @@ func (e *HostError) Error() string { return e.Op + ": " + e.err.Error() }
 func (e *HostError) Unwrap() error { return e.err }
 
 // Timeout reports whether time ran out.
-func (e *HostError) Timeout() bool { return e.NetCode == "ETIMEDOUT" || e.NetCode == "ECONNABORTED" }
+func (e *HostError) Timeout() bool {
+	return e.NetCode == "ETIMEDOUT" || e.NetCode == "ECONNABORTED" || errors.Is(e.err, context.DeadlineExceeded)
+}
 
 func newHostError(op string, err error) *HostError {
 	e := &HostError{Op: op, Code: syncline.CodeOf(err), err: err}
 	var h *fn.HostError
-	if errors.As(err, &h) {
+	var own *syncline.Error
+	switch {
+	case errors.As(err, &h):
 		e.Code, e.NetCode = h.Code, h.NetCode
+	case !errors.As(err, &own) && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)):
+		e.Code = "" // a context of the function's own
 	}
 	return e
 }
