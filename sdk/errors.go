@@ -41,7 +41,7 @@ func (e *HTTPError) Error() string {
 // HostError is a call that Syncline refused or could not carry out: an API that
 // does not answer, a record without an id, a limit.
 type HostError struct {
-	Op   string        // the call, such as "batchSave"
+	Op   string        // the call, such as "batchSave" or "GET /issues"
 	Code syncline.Code // such as [syncline.CodeUpstream]; "" when the context of the call ended
 	// NetCode says why the API did not answer, in Node's words: "ECONNREFUSED",
 	// "ETIMEDOUT", "ENOTFOUND" … "" for other errors.

@@ -30,15 +30,20 @@ func newHandle(s *gofn.Session) *Handle {
 
 // call makes a host call and decodes its result into out, if that is not nil.
 func (h *Handle) call(ctx context.Context, method string, args, out any) error {
+	return h.callAs(ctx, method, method, args, out)
+}
+
+// callAs is call of which errors say that it was op.
+func (h *Handle) callAs(ctx context.Context, op, method string, args, out any) error {
 	raw, err := h.s.Call(ctx, method, args)
 	if err != nil {
-		return newHostError(method, err)
+		return newHostError(op, err)
 	}
 	if out == nil || len(raw) == 0 {
 		return nil
 	}
 	if err := json.Unmarshal(raw, out); err != nil {
-		return fmt.Errorf("%s: the result is not what was expected: %w", method, err)
+		return fmt.Errorf("%s: the result is not what was expected: %w", op, err)
 	}
 	return nil
 }

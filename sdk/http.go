@@ -192,7 +192,7 @@ func (r *result) header() http.Header {
 
 func (h *Handle) http(ctx context.Context, args *fn.HTTPArgs) (*result, error) {
 	var r result
-	return &r, h.call(ctx, fn.MethodHTTP, args, &r.HTTPResult)
+	return &r, h.callAs(ctx, args.Method+" "+args.Endpoint, fn.MethodHTTP, args, &r.HTTPResult)
 }
 
 // Transport is an [http.RoundTripper] that sends requests through Syncline's
@@ -290,7 +290,7 @@ func (t *Transport) send(ctx context.Context, r *http.Request, body []byte) (*re
 			args.Body, args.BodyEncoding = new(base64.StdEncoding.EncodeToString(body)), "base64"
 		}
 		var got result
-		return &got, t.h.call(ctx, fn.MethodUncontrolledFetch, args, &got.HTTPResult)
+		return &got, t.h.callAs(ctx, method+" "+r.URL.Redacted(), fn.MethodUncontrolledFetch, args, &got.HTTPResult)
 	}
 	endpoint := r.URL.String()
 	if base := strings.TrimRight(t.BaseURL, "/"); base != "" {

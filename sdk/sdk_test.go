@@ -253,6 +253,12 @@ func TestWhatAnErrorSaysOfTheWorld(t *testing.T) {
 		"what it says by itself": {nil, func(context.Context, *sdk.Handle) error {
 			return fmt.Errorf("a: %w", sdk.Unavailable(errors.New("later")))
 		}, syncline.CodeUnavailable, 0, true},
+		"a timeout of its own": {failing(context.DeadlineExceeded), func(ctx context.Context, h *sdk.Handle) error {
+			ctx, cancel := context.WithTimeout(ctx, time.Nanosecond)
+			defer cancel()
+			<-ctx.Done()
+			return get(ctx, h)
+		}, "", 0, false},
 		"its own": {nil, func(context.Context, *sdk.Handle) error { return errors.New("own") }, "", 0, false},
 		"a response of somewhere else's": {nil, func(context.Context, *sdk.Handle) error {
 			return &clientError{&http.Response{StatusCode: 503, Request: &http.Request{}}, "x"}
@@ -295,7 +301,7 @@ func TestErrorsOfRequestsCanBeLookedAt(t *testing.T) {
 		return err
 	})
 	var none *sdk.HostError
-	if !errors.As(err, &none) || none.NetCode != "ECONNREFUSED" || none.Timeout() || none.Op != "http" {
+	if !errors.As(err, &none) || none.NetCode != "ECONNREFUSED" || none.Timeout() || none.Op != "GET /x" {
 		t.Errorf("got %#v", err)
 	}
 }
