@@ -231,8 +231,11 @@ func TestWorkForAnotherBuildIsLeftToIt(t *testing.T) {
 			runs, err = r.Runs(w.env.ID, store.RunFilter{})
 			return err
 		}))
-		if len(runs) != 0 || len(w.told) != 0 {
-			t.Errorf("what was left made %d runs and %d notifications", len(runs), len(w.told))
+		w.mu.Lock()
+		told := len(w.told)
+		w.mu.Unlock()
+		if len(runs) != 0 || told != 0 {
+			t.Errorf("what was left made %d runs and %d notifications", len(runs), told)
 		}
 
 		has.Store(true)
