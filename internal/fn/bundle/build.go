@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/evanw/esbuild/pkg/api"
@@ -30,6 +31,9 @@ type Options struct {
 	// [EngineAuto] takes Node for the functions that need it. A function that
 	// names its engine decides for itself.
 	Engine syncline.Engine
+	// Cache keeps what came of the functions in the project's node_modules, so
+	// that the next process bundles only what changed.
+	Cache bool
 }
 
 // EngineAuto leaves the choice to what each function needs.
@@ -80,6 +84,7 @@ type Builder struct {
 	engine  syncline.Engine
 	library *library
 	reader  *reader
+	cache   *cache
 }
 
 // NewBuilder makes a builder of a project.
@@ -98,11 +103,12 @@ func NewBuilder(o Options) (*Builder, error) {
 	default:
 		return nil, syncline.Errorf(syncline.CodeInvalid, "the engine %q is unknown", o.Engine).WithHint("use auto, quickjs or node")
 	}
-	return &Builder{dir: dir, engine: o.Engine}, nil
+	return &Builder{dir: dir, engine: o.Engine, cache: openCache(dir, o.Cache)}, nil
 }
 
-// Close lets go of what is kept.
+// Close keeps what is to be kept for the next process, and lets go of the rest.
 func (b *Builder) Close() {
+	b.cache.save()
 	if b.reader != nil {
 		b.reader.close()
 	}
@@ -111,35 +117,60 @@ func (b *Builder) Close() {
 // Build bundles the project as it is now; see [Build]. It is called by one
 // goroutine at a time.
 func (b *Builder) Build(ctx context.Context) (*Project, error) {
+	began := time.Now()
 	found, problems := discover(b.dir)
 	if err := b.prepare(); err != nil {
 		return nil, err
 	}
-	found, sources, bad := compileAll(ctx, b.dir, found, b.library)
+	known, unknown := b.cache.find(b.dir, found)
+	made, sources, bad := compileAll(ctx, b.dir, unknown, b.library)
 	problems = append(problems, bad...)
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	descriptions, bad := b.reader.readAll(ctx, found, sources)
+	said, bad := b.reader.readAll(ctx, made, b.readable(made, sources))
 	problems = append(problems, bad...)
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	seen := map[string]stamp{}
+	for i, f := range made {
+		if said[i] == nil {
+			continue
+		}
+		c := sources[f.file]
+		e := &entry{Code: c.code, Lacks: c.lacks, Description: said[i]}
+		known[f.file] = e
+		b.cache.put(b.dir, f.file, c.inputs, began, e, seen)
+	}
 	manifests := make([]*syncline.Manifest, len(found))
 	p := &Project{Libraries: map[string][]byte{}}
 	for i, f := range found {
-		if descriptions[i] == nil {
+		e := known[f.file]
+		if e == nil {
 			continue
 		}
-		m, bad, warnings := manifest(b.dir, f, descriptions[i])
+		d, err := describe(e.Description)
+		if err != nil {
+			problems = append(problems, *evaluationProblem(f, err))
+			continue
+		}
+		m, bad, warnings := manifest(b.dir, f, d)
 		problems = append(problems, bad...)
 		p.Warnings = append(p.Warnings, warnings...)
-		m.Engine = b.engineOf(descriptions[i].Engine, sources[f.file])
+		m.Engine = b.engineOf(d.Engine, e)
 		manifests[i] = &m
 	}
-	problems = append(problems, b.settle(ctx, found, manifests, sources)...)
+	problems = append(problems, twice(found, manifests)...)
+	problems = append(problems, b.settle(ctx, found, manifests, known)...)
 	for i, f := range found {
 		if manifests[i] == nil {
 			continue
 		}
-		source := sources[f.file].code
+		source := known[f.file].Code
+		if manifests[i].Engine == syncline.EngineNode {
+			source = known[f.file].Node
+		}
 		sum := sha256.Sum256(source)
 		hash, _ := fn.Library(source)
 		if hash != "" {
@@ -160,12 +191,53 @@ func (b *Builder) Build(ctx context.Context) (*Project, error) {
 	return p, nil
 }
 
+// readable are the bundles to read. Packages that need Node cannot even be
+// evaluated without it: where some do, none of the packages is there.
+func (b *Builder) readable(all []found, sources map[string]compiled) map[string]compiled {
+	var lacking []found
+	for _, f := range all {
+		if sources[f.file].lacks {
+			lacking = append(lacking, f)
+		}
+	}
+	if len(lacking) == 0 {
+		return sources
+	}
+	own, problems := compileWith(b.dir, lacking, b.library, stub, b.library.plugin(b.dir), withoutPackages())
+	if len(problems) > 0 {
+		return sources // they were bundled once: this says nothing new
+	}
+	readable := maps.Clone(sources)
+	maps.Copy(readable, own)
+	return readable
+}
+
+// twice finds functions that have a name in common with one before them: of a
+// file that stands in the folder of another type.
+func twice(all []found, manifests []*syncline.Manifest) (problems Problems) {
+	first := map[string]string{}
+	for i, m := range manifests {
+		if m == nil {
+			continue
+		}
+		key := m.Integration + "/" + string(m.Type) + "/" + m.Name
+		if file, ok := first[key]; ok {
+			problems = append(problems, Problem{
+				Place: all[i].importedAt, Message: "the " + string(m.Type) + " " + m.Name + " of " + m.Integration + " is also in " + file, Hint: "rename one of the files",
+			})
+			continue
+		}
+		first[key] = all[i].file
+	}
+	return problems
+}
+
 // engineOf is the engine of a function that asks for one ("" for none).
-func (b *Builder) engineOf(asked syncline.Engine, c compiled) syncline.Engine {
+func (b *Builder) engineOf(asked syncline.Engine, e *entry) syncline.Engine {
 	switch {
 	case asked == syncline.EngineNode || asked == "" && b.engine == syncline.EngineNode:
 		return syncline.EngineNode
-	case asked == "" && b.engine == EngineAuto && c.lacks:
+	case asked == "" && b.engine == EngineAuto && e.Lacks:
 		return syncline.EngineNode
 	}
 	return "" // quickjs
@@ -173,28 +245,30 @@ func (b *Builder) engineOf(asked syncline.Engine, c compiled) syncline.Engine {
 
 // settle bundles the functions for their engines: anew for node, and those that
 // lack something on quickjs once more to say what and where.
-func (b *Builder) settle(ctx context.Context, all []found, manifests []*syncline.Manifest, sources map[string]compiled) (problems Problems) {
-	var node, lacking []found
+func (b *Builder) settle(ctx context.Context, all []found, manifests []*syncline.Manifest, known map[string]*entry) (problems Problems) {
+	var node []found
 	for i, f := range all {
 		switch {
 		case manifests[i] == nil:
 		case manifests[i].Engine == syncline.EngineNode:
-			node = append(node, f)
-		case sources[f.file].lacks:
-			lacking = append(lacking, f)
+			if known[f.file].Node == nil {
+				node = append(node, f)
+			}
+		case known[f.file].Lacks:
+			if ctx.Err() != nil {
+				return nil
+			}
+			_, bad := compileWith(b.dir, []found{f}, b.library, refuse)
+			problems = append(problems, bad...)
 		}
-	}
-	for _, f := range lacking {
-		if ctx.Err() != nil {
-			return nil
-		}
-		_, bad := compileWith(b.dir, []found{f}, b.library, refuse)
-		problems = append(problems, bad...)
 	}
 	if len(node) > 0 {
 		own, bad := compileWith(b.dir, node, b.library, leaveIt)
 		problems = append(problems, bad...)
-		maps.Copy(sources, own)
+		for file, c := range own {
+			known[file].Node = c.code
+			b.cache.changed = true
+		}
 	}
 	return problems
 }
@@ -202,6 +276,7 @@ func (b *Builder) settle(ctx context.Context, all []found, manifests []*syncline
 // prepare makes the library and the reader, unless those that are kept hold.
 func (b *Builder) prepare() error {
 	stamp := zodStamp(b.dir)
+	b.cache.use(environment(b.dir, stamp))
 	if b.library != nil && b.library.stamp == stamp {
 		return nil
 	}
@@ -209,7 +284,9 @@ func (b *Builder) prepare() error {
 	if err != nil {
 		return err
 	}
-	b.Close()
+	if b.reader != nil {
+		b.reader.close()
+	}
 	b.library, b.reader = l, newReader(l)
 	return nil
 }
@@ -256,7 +333,8 @@ type compiled struct {
 	code []byte
 	// lacks says that it needs modules that quickjs does not have; nothing
 	// stands for them.
-	lacks bool
+	lacks  bool
+	inputs []string // the files that it was made of, relative to the project
 }
 
 // compile bundles functions for quickjs. Those that need more of zod than the
@@ -326,6 +404,10 @@ func compilePass(dir string, all []found, l *library, m missing, plugins []api.P
 	if err != nil {
 		return nil, Problems{{Message: err.Error()}}
 	}
+	inputs, err := inputsOf(r.Metafile)
+	if err != nil {
+		return nil, Problems{{Message: err.Error()}}
+	}
 	out := make(map[string]compiled, len(all))
 	for _, f := range r.OutputFiles { // 0.js, 0.js.map, 1.js …
 		name, isMap := strings.CutSuffix(filepath.Base(f.Path), ".map")
@@ -341,6 +423,7 @@ func compilePass(dir string, all []found, l *library, m missing, plugins []api.P
 		}
 		c := out[all[i].file]
 		c.code = slices.Concat(code, c.code, places)
+		c.inputs = inputs[all[i].file]
 		c.lacks = c.lacks || bytes.Contains(code, []byte(missingSpace+":"))
 		out[all[i].file] = c
 	}

@@ -71,9 +71,9 @@ func newReader(l *library) *reader {
 
 func (r *reader) close() { r.engine.Close() }
 
-// readAll reads every function, some at a time.
-func (r *reader) readAll(ctx context.Context, all []found, sources map[string]compiled) ([]*description, Problems) {
-	out := make([]*description, len(all))
+// readAll reads what every function says of itself, as JSON, some at a time.
+func (r *reader) readAll(ctx context.Context, all []found, sources map[string]compiled) ([]json.RawMessage, Problems) {
+	out := make([]json.RawMessage, len(all))
 	failed := make([]*Problem, len(all))
 	var workers sync.WaitGroup
 	next := make(chan int)
@@ -104,7 +104,7 @@ func (r *reader) readAll(ctx context.Context, all []found, sources map[string]co
 }
 
 // read reads one function in the context of a key.
-func (r *reader) read(ctx context.Context, key string, source []byte) (*description, error) {
+func (r *reader) read(ctx context.Context, key string, source []byte) (json.RawMessage, error) {
 	code, _, _ := bytes.Cut(source, []byte("\n//# sourceMappingURL=")) // not for eval
 	input, err := json.Marshal(map[string]string{"source": string(code)})
 	if err != nil {
@@ -125,16 +125,12 @@ func (r *reader) read(ctx context.Context, key string, source []byte) (*descript
 		// what only another function's leavings broke is read after all.
 		return r.readAlone(ctx, call, source, err)
 	}
-	var d description
-	if err := json.Unmarshal(text, &d); err != nil {
-		return nil, syncline.Errorf(syncline.CodeInvalid, "what the function says of itself cannot be read: %w", err)
-	}
-	return &d, nil
+	return text, nil
 }
 
 // readAlone reads a function again that could not be read among others, because
 // of first.
-func (r *reader) readAlone(ctx context.Context, call fn.Call, source []byte, first error) (*description, error) {
+func (r *reader) readAlone(ctx context.Context, call fn.Call, source []byte, first error) (json.RawMessage, error) {
 	probe := call
 	probe.WarmKey, probe.BundleHash = "", string(source)
 	probe.Bundle = func(context.Context) ([]byte, error) { return source, nil }
@@ -148,6 +144,11 @@ func (r *reader) readAlone(ctx context.Context, call fn.Call, source []byte, fir
 	if err != nil {
 		return nil, first
 	}
+	return text, nil
+}
+
+// describe takes apart what a function says of itself.
+func describe(text []byte) (*description, error) {
 	var d description
 	if err := json.Unmarshal(text, &d); err != nil {
 		return nil, syncline.Errorf(syncline.CodeInvalid, "what the function says of itself cannot be read: %w", err)

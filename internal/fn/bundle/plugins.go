@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/evanw/esbuild/pkg/api"
@@ -60,6 +61,10 @@ const stubModule = `const nothing = new Proxy(function () {}, {
 });
 module.exports = nothing;`
 
+// absentSpace is the namespace of packages that a package asks for and that are
+// not installed. Many packages do so for what they offer beside their purpose.
+const absentSpace = "syncline-absent"
+
 // hostModules resolves what the engine offers; what it lacks becomes what m says.
 func hostModules(m missing) api.Plugin {
 	return api.Plugin{Name: "host-modules", Setup: func(b api.PluginBuild) {
@@ -91,7 +96,14 @@ func hostModules(m missing) api.Plugin {
 					Detail: "offered are " + offered() + "; for HTTP use nango.get, nango.post …; or run the function on Node: engine: 'node'",
 				}}}, nil
 			}
+			if strings.Contains(filepath.ToSlash(a.Importer), "/node_modules/") && !strings.HasPrefix(a.Path, "#") && !installed(a.ResolveDir, packageOf(a.Path)) {
+				return api.OnResolveResult{Path: a.Path, Namespace: absentSpace}, nil
+			}
 			return api.OnResolveResult{}, nil
+		})
+		b.OnLoad(api.OnLoadOptions{Filter: ".*", Namespace: absentSpace}, func(a api.OnLoadArgs) (api.OnLoadResult, error) {
+			text := "throw new Error(" + strconv.Quote("the package "+packageOf(a.Path)+" is not installed; run npm install "+packageOf(a.Path)+" in the project") + ");"
+			return api.OnLoadResult{Contents: &text, Loader: api.LoaderJS}, nil
 		})
 		b.OnLoad(api.OnLoadOptions{Filter: ".*", Namespace: missingSpace}, func(api.OnLoadArgs) (api.OnLoadResult, error) {
 			text := stubModule
@@ -114,6 +126,29 @@ func offered() string {
 	}
 	slices.Sort(names)
 	return strings.Join(names[:len(names)-1], ", ") + " and " + names[len(names)-1]
+}
+
+// withoutPackages puts nothing in the place of the packages that the project's own
+// files import, zod and what is hosted excepted.
+func withoutPackages() api.Plugin {
+	return api.Plugin{Name: "without-packages", Setup: func(b api.PluginBuild) {
+		b.OnResolve(api.OnResolveOptions{Filter: `^[^./]`}, func(a api.OnResolveArgs) (api.OnResolveResult, error) {
+			_, ok := hosted[strings.TrimPrefix(a.Path, "node:")]
+			if ok || a.Namespace != "file" || packageOf(a.Path) == "zod" || strings.Contains(filepath.ToSlash(a.Importer), "/node_modules/") {
+				return api.OnResolveResult{}, nil
+			}
+			return api.OnResolveResult{Path: a.Path, Namespace: missingSpace}, nil
+		})
+	}}
+}
+
+// packageOf is the package of an import: "@scope/name" of "@scope/name/path".
+func packageOf(path string) string {
+	parts := strings.SplitN(path, "/", 3)
+	if strings.HasPrefix(path, "@") && len(parts) > 1 {
+		return parts[0] + "/" + parts[1]
+	}
+	return parts[0]
 }
 
 // installed reports whether a package is in a node_modules above dir.
