@@ -49,6 +49,9 @@ type Deps struct {
 	Ready func(ctx context.Context) error
 	// Received is the newest position of the inbox; nil: unknown.
 	Received func(ctx context.Context) (int64, error)
+	// Compiled reports whether a function is compiled into this process; nil: none
+	// is. It cannot be deployed over.
+	Compiled func(kind syncline.FunctionType, integration, name string) bool
 	// Metrics serves GET /metrics; nil: there is none.
 	Metrics http.Handler
 	// Replica is a copy of Store that reads of records go to, as far as it has
@@ -205,6 +208,7 @@ func (s *server) routes() {
 	s.handle("POST /sync/{name}/variant/{variant}", s.createVariant)
 	s.handle("DELETE /sync/{name}/variant/{variant}", s.deleteVariant)
 
+	s.handle("POST /bundles", s.putBundles)
 	s.handle("POST /deployments", s.deploy)
 	s.handle("GET /runs", s.listRuns)
 	s.handle("GET /runs/{uuid}", s.getRun)
