@@ -146,7 +146,7 @@ var realtimes = []realtime{
 	},
 	{
 		provider: "zendesk", sync: "tickets", model: "Ticket", credentials: oauth, secret: "a-signing-secret",
-		config: map[string]any{"subdomain": "acme"},
+		config: map[string]any{"subdomain": "acme", "account_id": 12514403},
 		sign: func(r *http.Request, body []byte, secret string, now time.Time) {
 			at := now.UTC().Format(time.RFC3339)
 			r.Header.Set("X-Zendesk-Webhook-Signature-Timestamp", at)
@@ -182,7 +182,9 @@ var realtimes = []realtime{
 	{
 		provider: "salesforce", sync: "contacts", model: "Contact", credentials: oauth, secret: "a-secret-of-the-named-credential",
 		config: map[string]any{"instance_url": "https://acme.my.salesforce.com"},
-		sign:   func(r *http.Request, _ []byte, secret string, _ time.Time) { r.Header.Set("X-Syncline-Token", secret) },
+		sign: func(r *http.Request, _ []byte, secret string, _ time.Time) {
+			r.Header.Set("Authorization", "Bearer "+secret)
+		},
 		steps: []step{
 			{"contact.saved", map[string]map[string]any{"003D000000QYVGsIAP": {"last_name": "Rogers-Smith"}}},
 			{"contact.deleted", map[string]map[string]any{"003D000000QYVGtIAP": nil}},

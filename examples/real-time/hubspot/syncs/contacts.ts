@@ -32,6 +32,7 @@ export default createSync({
     frequency: 'every 10 minutes',
     models: { Contact },
     checkpoint: z.object({ modified_after: z.string() }),
+    // A delivery has the type of its first event; it may hold others.
     webhookSubscriptions: ['contact.creation', 'contact.propertyChange', 'contact.deletion', 'contact.privacyDeletion', 'contact.restore'],
 
     exec: async (nango) => {
@@ -63,23 +64,29 @@ export default createSync({
     },
 
     onWebhook: async (nango, payload) => {
-        const event = payload as ContactEvent;
-        const id = String(event.objectId);
-        if (event.subscriptionType === 'contact.deletion' || event.subscriptionType === 'contact.privacyDeletion') {
-            await nango.batchDelete([{ id }], 'Contact');
-            return;
+        // A delivery holds up to 100 events, some of them about the same contact:
+        // what the contact is now is fetched once.
+        const deleted = new Map<string, boolean>();
+        for (const event of [payload].flat() as ContactEvent[]) {
+            deleted.set(String(event.objectId), event.subscriptionType === 'contact.deletion' || event.subscriptionType === 'contact.privacyDeletion');
         }
-        try {
-            const response = await nango.get<ApiContact>({
-                endpoint: `/crm/v3/objects/contacts/${id}`,
-                params: { properties: properties.join(',') },
-                retries: 3
-            });
-            await nango.batchSave([toContact(response.data)], 'Contact');
-        } catch (error) {
-            // Deleted since: its own event says so, or has said so.
-            if ((error as { response?: { status: number } }).response?.status !== 404) throw error;
-            await nango.batchDelete([{ id }], 'Contact');
+        for (const [id, isDeleted] of deleted) {
+            let contact: ApiContact | undefined;
+            if (!isDeleted) {
+                try {
+                    const response = await nango.get<ApiContact>({
+                        endpoint: `/crm/v3/objects/contacts/${id}`,
+                        params: { properties: properties.join(',') },
+                        retries: 3
+                    });
+                    contact = response.data;
+                } catch (error) {
+                    // Deleted since: its own event says so, or has said so.
+                    if ((error as { response?: { status: number } }).response?.status !== 404) throw error;
+                }
+            }
+            if (contact) await nango.batchSave([toContact(contact)], 'Contact');
+            else await nango.batchDelete([{ id }], 'Contact');
         }
     }
 });
