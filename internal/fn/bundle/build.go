@@ -292,6 +292,7 @@ func esbuildProblems(messages []api.Message) Problems {
 		if hint, ok := m.Detail.(string); ok {
 			p.Hint = hint
 		}
+		p.node = strings.HasSuffix(m.Text, nodeOnly)
 		// esbuild's own notes speak of esbuild's options.
 		if name := unresolved.FindStringSubmatch(m.Text); name != nil {
 			p.Message = "there is no file " + name[1]

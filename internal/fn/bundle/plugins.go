@@ -39,6 +39,9 @@ var hosted = map[string]string{
 // builtins are Node's own modules; those that are not hosted cannot be had.
 var builtins = regexp.MustCompile(`^(node:.+|assert|async_hooks|buffer|child_process|cluster|constants|crypto|dgram|dns|domain|events|fs|http|http2|https|inspector|module|net|os|path|perf_hooks|process|punycode|querystring|readline|repl|stream|string_decoder|sys|timers|tls|tty|url|util|v8|vm|wasi|worker_threads|zlib)(/.*)?$`)
 
+// nodeOnly ends the message about a module that cannot be had.
+const nodeOnly = " is Node's own and is not offered to functions"
+
 // hostModules resolves what the engine offers, and names what it cannot offer.
 func hostModules() api.Plugin {
 	return api.Plugin{Name: "host-modules", Setup: func(b api.PluginBuild) {
@@ -56,7 +59,7 @@ func hostModules() api.Plugin {
 			// they stand in for.
 			if builtins.MatchString(a.Path) && (name != a.Path || !installed(a.ResolveDir, a.Path)) {
 				return api.OnResolveResult{Errors: []api.Message{{
-					Text:   "the module " + a.Path + " is Node's own and is not offered to functions",
+					Text:   "the module " + a.Path + nodeOnly,
 					Detail: "offered are crypto, buffer and url; for HTTP use nango.get, nango.post …",
 				}}}, nil
 			}

@@ -483,6 +483,19 @@
     });
   }
 
+  // stopClock makes the clock stand, for fixtures. Such a context is not used again.
+  function stopClock(at) {
+    const Real = globalThis.Date;
+    const time = +new Real(at);
+    globalThis.Date = class Date extends Real {
+      constructor(...args) {
+        if (args.length === 0) super(time);
+        else super(...args);
+      }
+      static now() { return time; }
+    };
+  }
+
   // ---- one call ----
 
   function run(entry, contextText, inputText) {
@@ -506,7 +519,9 @@
       const definition = globalThis.__syncline_fn?.default ?? globalThis.__syncline_fn;
       const handler = definition?.[entry];
       if (typeof handler !== 'function') throw new Error(`the function has no ${entry}`);
-      const nango = makeNango(state, parse(contextText));
+      const context = parse(contextText);
+      if (context.now) stopClock(context.now);
+      const nango = makeNango(state, context);
       return handler.call(definition, nango, ...(inputText === '' ? [] : [parse(inputText)]));
     })().then(
       (v) => finish(true, v === undefined ? 'null' : stringify(v) ?? 'null'),
