@@ -181,6 +181,9 @@ func (p *testPrinter) print(r *fixture.Result) {
 	}
 	if r.Err != nil {
 		p.indented(c, "", r.Err.Error())
+		if hint := fixture.Hint(r.Err); hint != "" {
+			p.indented(c, "dim", hint)
+		}
 	}
 	for _, request := range r.Unanswered {
 		if r.Err == nil || !strings.Contains(r.Err.Error(), request) {

@@ -174,7 +174,9 @@
     const put = (name, v) => out.push(`${encodeURIComponent(name)}=${encodeURIComponent(v)}`);
     const add = (name, v) => {
       if (v === undefined || v === null) return;
-      if (Array.isArray(v)) for (const item of v) add(name.endsWith('[]') ? name : `${name}[]`, item);
+      // Lists are joined, as Nango's proxy does; what an API wants otherwise is
+      // written as a string.
+      if (Array.isArray(v)) put(name, v.map((item) => (item instanceof Date ? item.toISOString() : item ?? '')).join(','));
       else if (v instanceof Date) put(name, v.toISOString());
       else if (typeof v === 'object') for (const [k, item] of Object.entries(v)) add(`${name}[${k}]`, item);
       else put(name, v);
@@ -275,6 +277,14 @@
     return value;
   };
 
+  // withPath is a copy of a body with the value at a path, whose steps are made
+  // where they are missing.
+  const withPath = (body, [step, ...rest], v) => {
+    const copy = Array.isArray(body) ? [...body] : { ...body };
+    copy[step] = rest.length === 0 ? v : withPath(body?.[step] ?? (/^\d+$/.test(rest[0]) ? [] : {}), rest, v);
+    return copy;
+  };
+
   function linkOf(header, rel) {
     for (const part of String(header ?? '').split(/,\s*(?=<)/)) {
       const m = /^\s*<([^>]*)>(.*)$/s.exec(part);
@@ -311,12 +321,12 @@
     delete request.paginate;
     const set = (name, v) => {
       if (!name) return;
-      if (inBody) request.data = { ...(request.data ?? {}), [name]: v };
+      if (inBody) request.data = withPath(request.data ?? {}, name.split('.'), v);
       else if (typeof request.params === 'string') request.params = `${request.params.replace(new RegExp(`(^|&)${name}=[^&]*`), '')}&${name}=${encodeURIComponent(v)}`.replace(/^&/, '');
       else request.params = { ...(request.params ?? {}), [name]: v };
     };
     if (p.limit && p.limit_name_in_request) {
-      const given = inBody ? request.data?.[p.limit_name_in_request] : typeof request.params === 'object' ? request.params?.[p.limit_name_in_request] : undefined;
+      const given = inBody ? at(request.data, p.limit_name_in_request) : typeof request.params === 'object' ? request.params?.[p.limit_name_in_request] : undefined;
       if (given === undefined || config.paginate?.limit !== undefined) set(p.limit_name_in_request, p.limit);
     }
     let offset = Number(p.offset_start_value ?? 0);
@@ -334,7 +344,9 @@
     for (;;) {
       const response = await http(state, request, verb);
       const items = at(response.data, p.response_path) ?? [];
-      if (!Array.isArray(items)) {
+      // With links the next page does not depend on the items: functions take
+      // whole responses so.
+      if (!Array.isArray(items) && p.type !== 'link') {
         throw new Error(`pagination: ${p.response_path ? `"${p.response_path}" in the response` : 'the response'} is not an array; set response_path`);
       }
       let next;
@@ -350,7 +362,7 @@
       if (next === '' || next === null || next === undefined || (p.type === 'cursor' && items.length === 0)) next = undefined;
       if (typeof p.on_page === 'function') await p.on_page({ nextPageParam: next, response });
       // A page may be empty: with links there may be more behind it.
-      if (items.length > 0) yield items;
+      if (items.length !== 0) yield items;
       if (next === undefined) return;
       const key = String(next);
       if (seen.has(key)) throw new Error(`pagination: the API sent the same next page twice (${key.slice(0, 200)}); stopping instead of looping forever`);
