@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -19,7 +18,6 @@ import (
 
 	"syncline"
 	"syncline/internal/fixture"
-	"syncline/internal/fn/bundle"
 	"syncline/internal/fn/worker"
 	"syncline/internal/provider"
 )
@@ -27,13 +25,13 @@ import (
 // tester is one "syncline test".
 type tester struct {
 	Streams
-	dir             string
-	filters         []string
-	engine          string
-	update, asJSON  bool
-	verbose         bool
-	workers         int
-	timeout         time.Duration
+	dir            string
+	filters        []string
+	engine         string
+	update, asJSON bool
+	verbose        bool
+	workers        int
+	timeout        time.Duration
 }
 
 func testCommand(s Streams) *cobra.Command {
@@ -102,20 +100,12 @@ func (t *tester) run(ctx context.Context) error {
 	paginate := fixture.Pagination(t.dir, provider.Builtin())
 	show := &testPrinter{tester: t, all: len(found.Cases)}
 	results, err := fixture.Run(ctx, found.Cases, fixture.Options{
-		Dir: t.dir, Runner: pool, Engine: t.engineOf(), Workers: t.workers, Update: t.update, Timeout: t.timeout, Paginate: paginate, Done: show.done,
+		Dir: t.dir, Runner: pool, Engine: syncline.Engine(t.engine), Workers: t.workers, Update: t.update, Timeout: t.timeout, Paginate: paginate, Done: show.done,
 	})
 	if err != nil {
 		return err
 	}
 	return show.summary(results, found, time.Since(began))
-}
-
-// engineOf is the engine of calls; "" lets the bundle decide.
-func (t *tester) engineOf() syncline.Engine {
-	if t.engine == "auto" {
-		return ""
-	}
-	return syncline.Engine(t.engine)
 }
 
 // pool runs functions in worker processes, as a server does.
@@ -258,6 +248,7 @@ type testResult struct {
 	Error       string               `json:"error,omitempty"`
 	Differences []fixture.Difference `json:"differences,omitempty"`
 	Unanswered  []string             `json:"unanswered,omitempty"`
+	Engine      syncline.Engine      `json:"engine"`
 	NeedsNode   bool                 `json:"needs_node,omitempty"`
 }
 
@@ -268,7 +259,7 @@ type testSummary struct {
 	Failed     int            `json:"failed"`
 	Broken     int            `json:"broken"`
 	Updated    int            `json:"updated"`
-	NeedNode   int            `json:"need_node"`
+	OnNode     int            `json:"need_node"`
 	DurationMS int64          `json:"duration_ms"`
 	ByType     map[string]int `json:"passed_by_type"`
 	Legacy     []string       `json:"legacy,omitempty"`
@@ -283,11 +274,13 @@ func (p *testPrinter) summary(results []*fixture.Result, found *fixture.Found, t
 		list[i] = testResult{
 			Name: r.Case.Name, Integration: r.Case.Integration, Function: r.Case.Function, Type: string(r.Case.Kind), Fixture: r.Case.Path, Test: r.Case.Test,
 			Status: r.Status, DurationMS: float64(r.Duration.Microseconds()) / 1000, Differences: r.Differences, Unanswered: r.Unanswered,
+			Engine: r.Engine, NeedsNode: r.NeedsNode,
 		}
 		if r.Err != nil {
 			list[i].Error = r.Err.Error()
-			var problems bundle.Problems
-			list[i].NeedsNode = errors.As(r.Err, &problems) && problems.NeedNode()
+		}
+		if r.NeedsNode {
+			s.OnNode++
 		}
 		switch r.Status {
 		case fixture.Passed:
@@ -299,9 +292,6 @@ func (p *testPrinter) summary(results []*fixture.Result, found *fixture.Found, t
 			s.Updated++
 		case fixture.Broken:
 			s.Broken++
-			if list[i].NeedsNode {
-				s.NeedNode++
-			}
 		}
 	}
 	if p.asJSON {
@@ -339,8 +329,8 @@ func (p *testPrinter) printSummary(results []*fixture.Result, s *testSummary, to
 	if slow := slowest(results); p.verbose && len(slow) > 0 {
 		p.line("slowest: %s", strings.Join(slow, ", "))
 	}
-	if s.NeedNode > 0 {
-		p.line("%s need Node's own modules: run them with --engine node", plural(s.NeedNode, "function"))
+	if s.OnNode > 0 {
+		p.line("%s ran on Node, since the functions need its own modules", plural(s.OnNode, "fixture"))
 	}
 	if n := len(s.Legacy); n > 0 {
 		p.line("%s not run: their recordings are in the older format, in folders named mocks", plural(n, "test file"))

@@ -12,8 +12,6 @@ type Problem struct {
 	Place
 	Message string
 	Hint    string // what to do; may be ""
-
-	node bool // it needs a module that is Node's own
 }
 
 // String is the problem as editors and terminals link it:
