@@ -185,41 +185,105 @@
     return out.join('&');
   }
 
+  // withoutNames is an endpoint less the query parameters that params has too:
+  // what is said beside an endpoint replaces what it says itself.
+  function withoutNames(endpoint, params) {
+    const at = endpoint.indexOf('?');
+    if (at < 0 || params === undefined || params === null || typeof params !== 'object') return endpoint;
+    const names = new Set();
+    const given = typeof params.keys === 'function' ? [...params.entries()] : Object.entries(params);
+    for (const [name, v] of given) if (v !== undefined && v !== null) names.add(name);
+    const left = endpoint.slice(at + 1).split('&').filter((part) => {
+      const name = part.split('=', 1)[0].replace(/\+/g, ' ');
+      try {
+        return !names.has(decodeURIComponent(name));
+      } catch {
+        return !names.has(name);
+      }
+    });
+    return endpoint.slice(0, at) + (left.length > 0 ? '?' + left.join('&') : '');
+  }
+
   // encodeForm is an object as a form, as axios makes it.
   function encodeForm(data) {
     const out = [];
-    const add = (name, v) => {
-      if (v === undefined) return;
-      if (v === null) out.push(`${encodeURIComponent(name)}=`);
-      else if (Array.isArray(v)) for (const item of v) add(name.endsWith('[]') ? name : `${name}[]`, item);
-      else if (v instanceof Date) out.push(`${encodeURIComponent(name)}=${encodeURIComponent(v.toISOString())}`);
-      else if (typeof v === 'object') for (const [k, item] of Object.entries(v)) add(`${name}[${k}]`, item);
-      else out.push(`${encodeURIComponent(name)}=${encodeURIComponent(v)}`);
+    const encode = (v) => encodeURIComponent(v).replace(/%20/g, '+').replace(/[!'()~]/g, (c) => '%' + c.charCodeAt(0).toString(16).toUpperCase());
+    const put = (name, v) => out.push(`${encode(name)}=${encode(v instanceof Date ? v.toISOString() : v)}`);
+    const nested = (v) => typeof v === 'object' && v !== null && !(v instanceof Date);
+    const add = (name, v, top) => {
+      if (v === undefined || v === null) return;
+      if (!nested(v)) put(name, v);
+      else if (ArrayBuffer.isView(v)) put(name, base64(v));
+      else if (top && Array.isArray(v) && !v.some(nested)) for (const item of v) add(name.endsWith('[]') ? name : `${name}[]`, item);
+      else for (const [k, item] of Object.entries(v)) add(`${name}[${k}]`, item);
     };
-    for (const [name, v] of Object.entries(data)) add(name, v);
-    return out.join('&').replace(/%20/g, '+');
+    for (const [name, v] of Object.entries(data)) add(name, v, true);
+    return out.join('&');
+  }
+
+  const viewOf = (v) => (v instanceof ArrayBuffer ? new Uint8Array(v) : new Uint8Array(v.buffer, v.byteOffset, v.byteLength));
+  const base64 = (v) => (__syncline.base64 ?? ((b) => Buffer.from(b).toString('base64')))(viewOf(v));
+  const unbase64 = (text) => (__syncline.unbase64 ?? ((t) => new Uint8Array(Buffer.from(t, 'base64'))))(text);
+  const isBytes = (v) => v instanceof ArrayBuffer || ArrayBuffer.isView(v);
+  const isBlob = (v) => v !== null && typeof v === 'object' && typeof v.arrayBuffer === 'function' && typeof v.size === 'number';
+  const isForm = (v) => v !== null && typeof v === 'object' && v[Symbol.toStringTag] === 'FormData' && typeof v.entries === 'function';
+
+  // multipart is a form of fields and files as a request body. Fields that are
+  // bytes have no file name unless one was given.
+  async function multipart(entries) {
+    const boundary = '----syncline' + Array.from({ length: 4 }, () => Math.random().toString(36).slice(2, 10).padEnd(8, '0')).join('');
+    const quote = (v) => String(v).replace(/\r\n?|\n/g, '%0D%0A').replace(/"/g, '%22');
+    const encoder = new TextEncoder();
+    const chunks = [];
+    for (const [name, v] of entries) {
+      const file = isBlob(v) ? `; filename="${quote(typeof v.name === 'string' ? v.name : 'blob')}"` : '';
+      const type = isBlob(v) ? v.type || 'application/octet-stream' : isBytes(v) ? 'application/octet-stream' : '';
+      chunks.push(encoder.encode(`--${boundary}\r\nContent-Disposition: form-data; name="${quote(name)}"${file}\r\n${type ? `Content-Type: ${type}\r\n` : ''}\r\n`));
+      if (isBlob(v)) chunks.push(new Uint8Array(await v.arrayBuffer()));
+      else if (isBytes(v)) chunks.push(viewOf(v));
+      else chunks.push(encoder.encode(typeof v === 'object' && v !== null && !(v instanceof Date) ? stringify(v) : String(v)));
+      chunks.push(encoder.encode('\r\n'));
+    }
+    chunks.push(encoder.encode(`--${boundary}--\r\n`));
+    const all = new Uint8Array(chunks.reduce((n, c) => n + c.length, 0));
+    let at = 0;
+    for (const c of chunks) {
+      all.set(c, at);
+      at += c.length;
+    }
+    return { body: base64(all), bodyEncoding: 'base64', contentType: `multipart/form-data; boundary=${boundary}` };
   }
 
   const headerOf = (headers, name) => {
     for (const [k, v] of Object.entries(headers ?? {})) if (k.toLowerCase() === name) return String(v);
     return '';
   };
+  const withoutHeader = (headers, name) => {
+    for (const k of Object.keys(headers)) if (k.toLowerCase() === name) delete headers[k];
+  };
 
+  // encodeBody is a body as it is sent, by its kind and its content type, as axios
+  // does it. It takes a content type without a boundary from headers.
   function encodeBody(data, headers) {
     if (data === undefined || data === null) return {};
-    if (Object.getPrototypeOf(data) === Object.prototype && headerOf(headers, 'content-type').startsWith('application/x-www-form-urlencoded')) {
-      return { body: encodeForm(data) };
+    const type = headerOf(headers, 'content-type').toLowerCase();
+    if (isForm(data) || (typeof data === 'object' && type === 'multipart/form-data' && Object.getPrototypeOf(data) === Object.prototype)) {
+      if (!type.includes('boundary=')) withoutHeader(headers, 'content-type');
+      return multipart(isForm(data) ? data.entries() : Object.entries(data));
     }
-    if (typeof data === 'string') return { body: data };
-    if (typeof URLSearchParams === 'function' && data instanceof URLSearchParams) {
-      return { body: data.toString(), contentType: 'application/x-www-form-urlencoded;charset=utf-8' };
+    if (typeof data === 'string') {
+      if (!type.includes('application/json')) return { body: data, contentType: 'application/x-www-form-urlencoded' };
+      try {
+        parse(data);
+        return { body: data.trim() };
+      } catch {
+        return { body: stringify(data) }; // a text as a JSON document
+      }
     }
-    if (data instanceof ArrayBuffer) data = new Uint8Array(data);
-    if (ArrayBuffer.isView(data)) {
-      const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-      return { body: __syncline.base64(bytes), bodyEncoding: 'base64', contentType: 'application/octet-stream' };
-    }
-    if (data && typeof data.__multipart === 'function') return data.__multipart();
+    if (data[Symbol.toStringTag] === 'URLSearchParams') return { body: data.toString(), contentType: 'application/x-www-form-urlencoded;charset=utf-8' };
+    if (isBytes(data)) return { body: base64(data), bodyEncoding: 'base64', contentType: 'application/octet-stream' };
+    if (isBlob(data)) return data.arrayBuffer().then((b) => ({ body: base64(b), bodyEncoding: 'base64', contentType: data.type || 'application/octet-stream' }));
+    if (typeof data === 'object' && type.startsWith('application/x-www-form-urlencoded')) return { body: encodeForm(data) };
     return { body: stringify(data), contentType: 'application/json' };
   }
 
@@ -235,8 +299,21 @@
       if (response) this.status = response.status;
     }
     toJSON() {
-      return { name: this.name, message: this.message, code: this.code, status: this.status };
+      return { name: this.name, message: this.message, stack: this.stack, config: this.config, code: this.code, status: this.status };
     }
+  }
+
+  // headersOf makes headers readable as axios's: by name in any case too. What it
+  // adds is not enumerable.
+  function headersOf(headers) {
+    const find = (name) => Object.keys(headers).find((k) => k.toLowerCase() === String(name).toLowerCase());
+    const hidden = (name, value) => {
+      if (!Object.prototype.hasOwnProperty.call(headers, name)) Object.defineProperty(headers, name, { value, configurable: true, writable: true });
+    };
+    hidden('get', (name) => headers[find(name)]);
+    hidden('has', (name) => find(name) !== undefined);
+    hidden('toJSON', () => ({ ...headers }));
+    return headers;
   }
 
   async function http(state, config, method) {
@@ -246,12 +323,20 @@
       throw new TypeError('an HTTP request needs a config with an endpoint, for example { endpoint: "/issues" }');
     }
     const headers = {};
-    for (const [name, v] of Object.entries(config.headers ?? {})) if (v !== undefined && v !== null) headers[name] = String(v);
+    for (const [name, v] of typeof config.headers?.entries === 'function' ? config.headers.entries() : Object.entries(config.headers ?? {})) {
+      if (v !== undefined && v !== null) headers[name] = String(v);
+    }
     const verb = String(method ?? config.method ?? 'GET').toUpperCase();
+    // A GET has no body. What is falsy is none either.
+    let body = verb === 'GET' || verb === 'HEAD' || !config.data ? {} : encodeBody(config.data, headers);
+    if (typeof body.then === 'function') body = await body; // others are asked at once, in call order
     const args = {
-      method: verb, endpoint: config.endpoint, headers, query: encodeParams(config.params), ...encodeBody(config.data, headers),
-      retries: config.retries, retryOn: config.retryOn ?? undefined, baseUrlOverride: config.baseUrlOverride ?? undefined,
-      responseType: config.responseType, decompress: config.decompress ?? undefined, timeoutMs: config.timeout ?? undefined,
+      method: verb, endpoint: withoutNames(config.endpoint, config.params), headers, query: encodeParams(config.params), ...body,
+      retries: Number(config.retries) || undefined, retryOn: Array.isArray(config.retryOn) ? config.retryOn.map(Number) : undefined,
+      retryHeader: config.retryHeader ?? undefined, baseUrlOverride: config.baseUrlOverride ? String(config.baseUrlOverride) : undefined,
+      responseType: config.responseType === 'stream' ? 'arraybuffer' : config.responseType ?? undefined,
+      decompress: config.decompress === undefined || config.decompress === null ? undefined : String(config.decompress) !== 'false',
+      timeoutMs: config.timeout > 0 ? Math.ceil(config.timeout) : undefined,
       providerConfigKey: config.providerConfigKey ?? undefined, connectionId: config.connectionId ?? undefined,
     };
     const shown = { ...config, method: verb.toLowerCase(), url: config.endpoint };
@@ -265,7 +350,7 @@
       throw wrapped;
     }
     const request = { path: r.url, method: verb };
-    const response = { data: decodeBody(r, config.responseType), status: r.status, statusText: r.statusText, headers: r.headers, config: shown, request };
+    const response = { data: decodeBody(r, config.responseType), status: r.status, statusText: r.statusText, headers: headersOf(r.headers ?? {}), config: shown, request };
     if (r.status >= 200 && r.status < 300) return response;
     const code = r.status >= 500 ? 'ERR_BAD_RESPONSE' : 'ERR_BAD_REQUEST';
     const e = new AxiosError(`Request failed with status code ${r.status}`, code, shown, request, response);
@@ -276,15 +361,32 @@
 
   function decodeBody(r, type) {
     if (r.encoding === 'base64') {
-      const bytes = __syncline.unbase64(r.body);
-      return typeof Buffer === 'function' ? Buffer.from(bytes) : bytes;
+      const bytes = unbase64(r.body);
+      const data = typeof Buffer === 'function' ? Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength) : bytes;
+      return type === 'stream' ? streamOf(data) : data;
     }
-    if (type === 'text' || type === 'arraybuffer' || r.body === '') return r.body;
+    const body = r.body.startsWith('\ufeff') ? r.body.slice(1) : r.body;
+    if (body === '' || (type !== undefined && type !== null && type !== 'json')) return body;
     try {
-      return parse(r.body);
+      return parse(body);
     } catch {
-      return r.body; // as axios does without a declared type
+      return body; // as axios does without a declared type
     }
+  }
+
+  // streamOf is a body, which is here as a whole, in the form of a stream: to be
+  // iterated over, or read by its events.
+  function streamOf(data) {
+    const on = (name, listener) => {
+      if (name === 'data') queueMicrotask(() => listener(data));
+      if (name === 'end' || name === 'close') setTimeout(listener, 0);
+      return stream;
+    };
+    const stream = {
+      readable: true, on, once: on,
+      async* [Symbol.asyncIterator]() { if (data.length > 0) yield data; },
+    };
+    return stream;
   }
 
   // uncontrolled makes a request that has nothing to do with the connection.
@@ -295,24 +397,27 @@
     for (const [name, v] of typeof headers?.entries === 'function' ? headers.entries() : Object.entries(headers ?? {})) {
       if (v !== undefined && v !== null) list[name] = String(v);
     }
-    const encoded = encodeBody(body, list);
+    const encoded = body === '' ? {} : typeof body === 'string' ? { body, contentType: 'text/plain;charset=UTF-8' } : await encodeBody(body, list);
     if (encoded.contentType && headerOf(list, 'content-type') === '') list['content-type'] = encoded.contentType;
     const r = await ask(state, 'uncontrolledFetch', {
       url: String(url), method: String(method ?? 'GET').toUpperCase(), headers: list, body: encoded.body, bodyEncoding: encoded.bodyEncoding,
     });
-    return new Response(r.body === '' ? null : __syncline.unbase64(r.body), { status: r.status, statusText: r.statusText, headers: r.headers, url: r.url });
+    const empty = r.body === '' || [101, 204, 205, 304].includes(r.status);
+    const response = new Response(empty ? null : unbase64(r.body), { status: r.status, statusText: r.statusText, headers: r.headers });
+    Object.defineProperty(response, 'url', { value: r.url ?? String(url), enumerable: true });
+    return response;
   }
 
   // ---- pagination ----
 
-  // at reads a path such as "data.items[0].id"; a name with dots in it
-  // ("@odata.nextLink") is one step when the value has it.
+  // at reads a path such as "data.items[0].id" or 'links["next page"]'; a name
+  // with dots in it ("@odata.nextLink") is one step when the value has it.
   const at = (value, path) => {
     if (!path) return value;
     if (value !== null && typeof value === 'object' && path in value) return value[path];
-    for (const part of path.replace(/\[(\w+)\]/g, '.$1').split('.')) {
+    for (const [, quoted, plain] of String(path).matchAll(/\[\s*(?:"([^"]*)"|'[^']*')\s*\]|([^.[\]]+)/g)) {
       if (value === null || value === undefined) return undefined;
-      value = value[part];
+      value = value[quoted ?? plain];
     }
     return value;
   };
@@ -365,10 +470,7 @@
       else if (typeof request.params === 'string') request.params = `${request.params.replace(new RegExp(`(^|&)${name}=[^&]*`), '')}&${name}=${encodeURIComponent(v)}`.replace(/^&/, '');
       else request.params = { ...(request.params ?? {}), [name]: v };
     };
-    if (p.limit && p.limit_name_in_request) {
-      const given = inBody ? at(request.data, p.limit_name_in_request) : typeof request.params === 'object' ? request.params?.[p.limit_name_in_request] : undefined;
-      if (given === undefined || config.paginate?.limit !== undefined) set(p.limit_name_in_request, p.limit);
-    }
+    if (p.limit) set(p.limit_name_in_request, p.limit);
     let offset = Number(p.offset_start_value ?? 0);
     if (p.type === 'offset') {
       if (!p.offset_name_in_request) throw new Error('offset pagination needs offset_name_in_request');
@@ -381,38 +483,49 @@
       throw new Error('link pagination needs link_rel_in_response_header or link_path_in_response_body');
     }
     const seen = new Set();
+    let last; // the next page that the page before named, and what that page was
     for (;;) {
       const response = await http(state, request, verb);
       const items = at(response.data, p.response_path) ?? [];
-      // With links the next page does not depend on the items: functions take
-      // whole responses so.
-      if (!Array.isArray(items) && p.type !== 'link') {
+      if (p.type === 'link') {
+        // The next page does not depend on the items: functions take whole
+        // responses so, and a page may be empty with more behind it.
+        yield items;
+        const next = (p.link_rel_in_response_header && linkOf(response.headers.link, p.link_rel_in_response_header)) || at(response.data, p.link_path_in_response_body);
+        if (typeof p.on_page === 'function') await p.on_page({ nextPageParam: next ?? undefined, response });
+        if (typeof next !== 'string' || next === '' || next === last) return;
+        if (seen.has(next)) throw new Error(`pagination: the links of the API go round in a circle: ${next.slice(0, 200)} was a page before`);
+        seen.add(next);
+        last = next;
+        // The link has the query in it already.
+        request = { ...request, endpoint: next, params: undefined };
+        continue;
+      }
+      if (!Array.isArray(items)) {
+        if (items === '' || (typeof items === 'object' && Object.keys(items).length === 0)) return;
         throw new Error(`pagination: ${p.response_path ? `"${p.response_path}" in the response` : 'the response'} is not an array; set response_path`);
       }
-      let next;
-      if (p.type === 'link') {
-        next = p.link_rel_in_response_header ? linkOf(response.headers.link, p.link_rel_in_response_header) : at(response.data, p.link_path_in_response_body);
-      } else if (p.type === 'cursor') {
-        next = at(response.data, p.cursor_path_in_response);
-        if (typeof next === 'string') next = next.trim();
-      } else if (items.length > 0 && !(p.limit && items.length < p.limit)) {
+      if (items.length === 0) return;
+      yield items;
+      if (p.type === 'offset') {
+        if (p.limit && items.length < Number(p.limit)) return;
+        if (typeof p.on_page === 'function') await p.on_page({ nextPageParam: offset, response });
         offset += p.offset_calculation_method === 'per-page' ? 1 : items.length;
-        next = offset;
+        set(p.offset_name_in_request, offset);
+        continue;
       }
-      if (next === '' || next === null || next === undefined || (p.type === 'cursor' && items.length === 0)) next = undefined;
+      let next = at(response.data, p.cursor_path_in_response);
+      if (typeof next === 'string') next = next.trim();
+      if (next === '' || (typeof next !== 'string' && typeof next !== 'number')) next = undefined;
       if (typeof p.on_page === 'function') await p.on_page({ nextPageParam: next, response });
-      // A page may be empty: with links there may be more behind it.
-      if (items.length !== 0) yield items;
       if (next === undefined) return;
-      const key = String(next);
-      if (seen.has(key)) throw new Error(`pagination: the API sent the same next page twice (${key.slice(0, 200)}); stopping instead of looping forever`);
-      seen.add(key);
-      if (p.type === 'link') {
-        // The link has the query in it already.
-        request = { ...request, endpoint: key, params: undefined };
-      } else {
-        set(p.type === 'cursor' ? p.cursor_name_in_request : p.offset_name_in_request, next);
+      // Some APIs give one cursor for all pages; but then the pages differ.
+      const page = next === last?.next ? stringify(items) : undefined;
+      if (page !== undefined && page === last.page) {
+        throw new Error(`pagination: the API sent the same page and the same cursor twice (${String(next).slice(0, 200)}); stopping instead of looping forever`);
       }
+      last = { next, page };
+      set(p.cursor_name_in_request, next);
     }
   }
 
@@ -428,13 +541,16 @@
   }
 
   // watched are the methods that wait for the host: their failures are counted.
-  const watched = new Set([
+  const watched = [
     'get', 'post', 'put', 'patch', 'delete', 'proxy', 'batchSave', 'batchUpdate', 'batchDelete', 'setMergingStrategy', 'getRecordsByIds',
     'getCheckpoint', 'saveCheckpoint', 'clearCheckpoint', 'getMetadata', 'setMetadata', 'updateMetadata', 'getConnection',
     'trackDeletesStart', 'trackDeletesEnd', 'deleteRecordsFromPreviousExecutions', 'batchSend', 'setFieldMapping', 'getFieldMapping',
     'getToken', 'getIntegration', 'getEnvironmentVariables', 'getWebhookURL', 'triggerAction', 'triggerSync', 'startSync',
     'tryAcquireLock', 'releaseLock', 'releaseAllLocks', 'uncontrolledFetch',
-  ]);
+  ];
+
+  // oldLevels are levels of logs as they were once called.
+  const oldLevels = { verbose: 'debug', silly: 'debug', http: 'info' };
 
   function makeNango(state, context) {
     // Calls that change state run one after another in the order in which
@@ -455,17 +571,28 @@
       return inOrder(method, { model, records });
     };
     const verb = (method) => (config) => http(state, config, method);
+    // What changes metadata answers like an HTTP request.
+    const changed = async (method, metadata) => {
+      await inOrder(method, { metadata });
+      const data = { connection_id: context.connectionId, provider_config_key: context.providerConfigKey, metadata };
+      return { data, status: method === 'setMetadata' ? 201 : 200, statusText: method === 'setMetadata' ? 'Created' : 'OK', headers: headersOf({}), config: {}, request: {} };
+    };
     const levels = ['debug', 'info', 'warn', 'error', 'off'];
     let threshold = 0;
+    const say = (level, values) => {
+      if (levels.indexOf(level) >= threshold) log(level, values);
+    };
     const nango = {
       ActionError,
       connectionId: context.connectionId,
       providerConfigKey: context.providerConfigKey,
       environmentName: context.environment,
       provider: context.provider,
-      variant: context.variant,
-      syncVariant: context.variant,
+      variant: context.variant || 'base',
+      syncVariant: context.variant || 'base',
       runId: context.runId,
+      scriptType: context.functionType,
+      isCLI: false,
       lastSyncDate: context.lastSyncDate ? new Date(context.lastSyncDate) : undefined,
 
       get: verb('GET'), post: verb('POST'), put: verb('PUT'), patch: verb('PATCH'), delete: verb('DELETE'),
@@ -492,8 +619,8 @@
       saveCheckpoint: (checkpoint) => inOrder('saveCheckpoint', { checkpoint }),
       clearCheckpoint: () => inOrder('clearCheckpoint'),
       getMetadata: () => inOrder('getMetadata'),
-      setMetadata: (metadata) => inOrder('setMetadata', { metadata }),
-      updateMetadata: (metadata) => inOrder('updateMetadata', { metadata }),
+      setMetadata: (metadata) => changed('setMetadata', metadata),
+      updateMetadata: (metadata) => changed('updateMetadata', metadata),
       getConnection: (key, id, options) => inOrder('getConnection', {
         provider_config_key: key || undefined, connection_id: id || undefined,
         refresh_token: options?.refreshToken, force_refresh: options?.forceRefresh || options?.refreshGithubAppJwtToken || undefined,
@@ -510,13 +637,21 @@
       getIntegration: (queries) => ask(state, 'getIntegration', { include: queries?.include }),
       getEnvironmentVariables: () => ask(state, 'getEnvironmentVariables'),
       getWebhookURL: () => ask(state, 'getWebhookURL'),
-      getFlowAttributes: () => null,
+      getFlowAttributes: () => ({}),
 
-      triggerAction: (key, id, name, input) => inOrder('triggerAction', { provider_config_key: key, connection_id: id, name, input }),
+      triggerAction: async (...given) => {
+        // With the action's name alone it is one of the same connection.
+        const own = given.length < 3 || typeof given[1] !== 'string' || typeof given[2] !== 'string';
+        const [key, id, name, input] = own ? [undefined, undefined, ...given] : given;
+        if (typeof name !== 'string' || name === '') throw new TypeError('nango.triggerAction takes an integration, a connection, the name of an action, and its input');
+        return ask(state, 'triggerAction', { provider_config_key: key ?? '', connection_id: id ?? '', name, input });
+      },
       triggerSync: async (key, id, sync, mode) => {
         const { name, variant } = typeof sync === 'object' && sync !== null ? sync : { name: sync };
-        // A boolean is the older form: whether everything is to be fetched.
-        const sync_mode = typeof mode === 'boolean' ? (mode ? 'full_refresh' : 'incremental') : mode ?? 'incremental';
+        // Older forms are a boolean, whether everything is to be fetched, and the mode by name.
+        let sync_mode = mode ?? 'incremental';
+        if (typeof sync_mode === 'boolean') sync_mode = sync_mode ? 'full_refresh' : 'incremental';
+        else if (typeof sync_mode === 'object') sync_mode = mode.emptyCache ? 'full_refresh_and_clear_cache' : mode.reset ? 'full_refresh' : 'incremental';
         await inOrder('triggerSync', { provider_config_key: key, connection_id: id, name, variant, sync_mode });
       },
       startSync: async (key, syncs, id) => {
@@ -541,15 +676,15 @@
         } while (cursor !== undefined);
       },
       deleteRecordsFromPreviousExecutions: (model) => inOrder('deleteRecordsFromPreviousExecutions', { model }),
-      batchSend: (records, model) => nango.batchSave(records, model),
-      setFieldMapping: (mapping) => nango.setMetadata(mapping),
-      getFieldMapping: async () => (await nango.getMetadata()) ?? {},
+      batchSend: batch('batchSave'),
+      setFieldMapping: (mapping) => changed('setMetadata', mapping),
+      getFieldMapping: async () => (await inOrder('getMetadata'))?.fieldMapping ?? {},
       uncontrolledFetch: (options) => uncontrolled(state, options),
 
       zodValidateInput: async ({ zodSchema, input }) => {
         const parsed = zodSchema.safeParse(input);
         if (parsed.success) return parsed;
-        for (const { message, path } of parsed.error.issues) log('error', [`the input is not valid at ${path.join('.') || 'the top'}: ${message}`]);
+        for (const { message, path } of parsed.error.issues) say('error', [`the input is not valid at ${path.join('.') || 'the top'}: ${message}`]);
         throw new ActionError({ message: 'Invalid input provided' });
       },
 
@@ -557,13 +692,20 @@
       trackDeletesEnd: async (model) => (await inOrder('trackDeletesEnd', { model })) ?? { deletedKeys: [] },
 
       log: async (...values) => {
-        let level = 'info';
+        if (values.length === 0) return;
         const last = values[values.length - 1];
-        if (values.length > 1 && last && typeof last === 'object' && typeof last.level === 'string' && Object.keys(last).every((k) => k === 'level' || k === 'type')) {
-          values.pop();
-          level = levels.includes(last.level) ? last.level : 'info';
+        let level = 'info';
+        if (values.length > 1 && last !== null && typeof last === 'object' && typeof last.level === 'string') {
+          const named = oldLevels[last.level] ?? last.level;
+          if (levels.includes(named)) {
+            level = named;
+            // What else is in it is data.
+            const { level: _, type, ...rest } = last;
+            values.pop();
+            if (Object.keys(rest).length > 0) values.push(rest);
+          }
         }
-        if (level !== 'off' && levels.indexOf(level) >= threshold) log(level, values);
+        if (level !== 'off') say(level, values);
       },
       setLogger: ({ level } = {}) => {
         if (!levels.includes(level)) throw new TypeError(`nango.setLogger takes a level: ${levels.join(', ')}`);
@@ -574,20 +716,11 @@
       const { type, headers, deliveryId, receivedAt } = context.webhook;
       nango.webhook = { type, headers, deliveryId, receivedAt: new Date(receivedAt) };
     }
-    const made = new Map();
-    return new Proxy(nango, {
-      get(target, name) {
-        if (watched.has(name)) {
-          let method = made.get(name);
-          if (!method) made.set(name, (method = (...args) => tracked(state, target[name](...args))));
-          return method;
-        }
-        if (name in target || typeof name === 'symbol' || name === 'then' || name === 'toJSON') return target[name];
-        return () => {
-          throw new Error(`nango.${name} is not offered by this version of Syncline`);
-        };
-      },
-    });
+    for (const name of watched) {
+      const method = nango[name];
+      nango[name] = (...args) => tracked(state, method(...args));
+    }
+    return nango;
   }
 
   // stopClock makes the clock stand, for fixtures. Such a context is not used again.
@@ -638,7 +771,7 @@
     ).catch((e) => __sl_end(false, stringify(describe(e))));
   }
 
-  const define = (type) => (definition) => ({ ...definition, __type: type });
+  const define = (type) => (definition) => ({ ...definition, type: type === 'on-event' ? 'onEvent' : type, __type: type });
   const module = {
     createSync: define('sync'),
     createAction: define('action'),

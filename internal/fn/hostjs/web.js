@@ -225,36 +225,36 @@
     clone() { return new Request(this); }
   }
 
+  // entryOf is a value of a form: a text, or a file. Bytes are taken for a file too.
+  const entryOf = (v, filename) => {
+    if (v instanceof Blob) return v instanceof File && filename === undefined ? v : new File([v], filename ?? (v instanceof File ? v.name : 'blob'), { type: v.type });
+    if (v instanceof ArrayBuffer || ArrayBuffer.isView(v)) return new File([v], filename ?? 'blob');
+    return filename === undefined ? String(v) : new File([String(v)], filename);
+  };
+
   class FormData {
     #list = [];
-    append(k, v, filename) { this.#list.push([String(k), v, filename]); }
-    set(k, v, filename) { this.delete(k); this.append(k, v, filename); }
+    append(k, v, filename) { this.#list.push([String(k), entryOf(v, filename)]); }
+    set(k, v, filename) {
+      k = String(k);
+      const i = this.#list.findIndex(([n]) => n === k);
+      if (i < 0) return this.append(k, v, filename);
+      this.#list[i] = [k, entryOf(v, filename)];
+      this.#list = this.#list.filter(([n], j) => j <= i || n !== k);
+    }
     delete(k) { this.#list = this.#list.filter(([n]) => n !== String(k)); }
     get(k) { return this.#list.find(([n]) => n === String(k))?.[1] ?? null; }
     getAll(k) { return this.#list.filter(([n]) => n === String(k)).map(([, v]) => v); }
     has(k) { return this.#list.some(([n]) => n === String(k)); }
     *entries() { for (const [k, v] of this.#list) yield [k, v]; }
     [Symbol.iterator]() { return this.entries(); }
-    __multipart() {
-      const boundary = '----syncline' + __syncline.native('uuid').replace(/-/g, '');
-      const quote = (s) => String(s).replace(/\r\n?|\n/g, '%0D%0A').replace(/"/g, '%22');
-      const chunks = [];
-      for (const [k, v, filename] of this.#list) {
-        const bytes = v instanceof Blob || v instanceof ArrayBuffer || ArrayBuffer.isView(v) ? bytesOf(v) : undefined;
-        const type = (v instanceof Blob && v.type) || 'application/octet-stream';
-        const file = bytes || filename ? `; filename="${quote(filename ?? (v instanceof File ? v.name : 'blob'))}"\r\nContent-Type: ${type}` : '';
-        chunks.push(__syncline.utf8(`--${boundary}\r\nContent-Disposition: form-data; name="${quote(k)}"${file}\r\n\r\n`), bytes ?? __syncline.utf8(v), __syncline.utf8('\r\n'));
-      }
-      chunks.push(__syncline.utf8(`--${boundary}--\r\n`));
-      const all = new Uint8Array(chunks.reduce((n, c) => n + c.length, 0));
-      let at = 0;
-      for (const c of chunks) {
-        all.set(c, at);
-        at += c.length;
-      }
-      return { body: __syncline.base64(all), bodyEncoding: 'base64', contentType: `multipart/form-data; boundary=${boundary}` };
-    }
+    *keys() { for (const [k] of this.#list) yield k; }
+    *values() { for (const [, v] of this.#list) yield v; }
+    forEach(f, self) { for (const [k, v] of this.#list) f.call(self, v, k, this); }
   }
 
+  for (const [name, c] of Object.entries({ URL, URLSearchParams, Headers, FormData, Blob, File, Request, Response })) {
+    Object.defineProperty(c.prototype, Symbol.toStringTag, { value: name, configurable: true });
+  }
   Object.assign(globalThis, { URL, URLSearchParams, Headers, FormData, Blob, File, Request, Response });
 })();

