@@ -259,6 +259,9 @@ func (b *Builder) settle(ctx context.Context, all []found, manifests []*syncline
 				return problems // the caller sees it too
 			}
 			_, bad := compileWith(b.dir, []found{f}, b.library, refuse)
+			if len(bad) == 0 {
+				bad = lackingProblems(b.dir, f, known[f.file].Code)
+			}
 			problems = append(problems, bad...)
 		}
 	}
@@ -424,7 +427,7 @@ func compilePass(dir string, all []found, l *library, m missing, plugins []api.P
 		c := out[all[i].file]
 		c.code = slices.Concat(code, c.code, places)
 		c.inputs = inputs[all[i].file]
-		c.lacks = c.lacks || bytes.Contains(code, []byte(missingSpace+":"))
+		c.lacks = c.lacks || bytes.Contains(code, []byte(missingSpace+":")) || len(lackingIn(code)) > 0
 		out[all[i].file] = c
 	}
 	return out, nil
@@ -462,6 +465,9 @@ func ownPlaces(text []byte) ([]byte, error) {
 	}).Inline()
 }
 
+// unmatched is esbuild's error for a name that a hosted module does not export.
+var unmatched = regexp.MustCompile(`^No matching export in "` + hostSpace + `:([^"]*)" for import "([^"]*)"`)
+
 var unresolved = regexp.MustCompile(`^Could not resolve "([^"]*)"`)
 
 func esbuildProblems(messages []api.Message) Problems {
@@ -480,6 +486,9 @@ func esbuildProblems(messages []api.Message) Problems {
 			if !strings.HasPrefix(name[1], ".") {
 				p.Message, p.Hint = "the package "+name[1]+" is not installed", "run npm install in the project"
 			}
+		}
+		if name := unmatched.FindStringSubmatch(m.Text); name != nil {
+			p.Message, p.Hint = noExport(name[1], name[2])
 		}
 		if strings.HasPrefix(m.Text, "Top-level await") {
 			p.Message, p.Hint = "await at the top level of a file is not possible", "move it into exec or onWebhook"

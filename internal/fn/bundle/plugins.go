@@ -29,15 +29,6 @@ func entries(dir string) api.Plugin {
 	}}
 }
 
-// hosted are the modules that the engine offers, as expressions.
-var hosted = map[string]string{
-	"nango":    "globalThis.__syncline.module",
-	"syncline": "globalThis.__syncline.module",
-	"crypto":   "globalThis.crypto",
-	"buffer":   "{ Buffer }",
-	"url":      "{ URL, URLSearchParams }",
-}
-
 // builtins are Node's own modules; those that are not hosted cannot be had.
 var builtins = regexp.MustCompile(`^(node:.+|assert|async_hooks|buffer|child_process|cluster|constants|crypto|dgram|dns|domain|events|fs|http|http2|https|inspector|module|net|os|path|perf_hooks|process|punycode|querystring|readline|repl|stream|string_decoder|sys|timers|tls|tty|url|util|v8|vm|wasi|worker_threads|zlib)(/.*)?$`)
 
@@ -69,13 +60,22 @@ const absentSpace = "syncline-absent"
 func hostModules(m missing) api.Plugin {
 	return api.Plugin{Name: "host-modules", Setup: func(b api.PluginBuild) {
 		b.OnResolve(api.OnResolveOptions{Filter: `^[^./]`}, func(a api.OnResolveArgs) (api.OnResolveResult, error) {
-			name := strings.TrimPrefix(a.Path, "node:")
+			if name, ok := strings.CutPrefix(a.Path, missingName); ok {
+				return api.OnResolveResult{Path: name, Namespace: missingSpace, SideEffects: api.SideEffectsFalse}, nil
+			}
+			name := strings.TrimSuffix(strings.TrimPrefix(a.Path, "node:"), "/")
 			_, ok := hosted[name]
 			if m == leaveIt {
-				ok = name == "nango" || name == "syncline" // the others are Node's
+				ok = ours(name) // the others are Node's
+			}
+			if strings.HasSuffix(a.Path, "/") { // asks for the package that stands in for Node's module
+				ok = ok && !installed(a.ResolveDir, name)
 			}
 			if ok {
-				return api.OnResolveResult{Path: name, Namespace: "syncline-host"}, nil
+				if a.Kind == api.ResolveJSRequireCall {
+					name += requiredSuffix
+				}
+				return api.OnResolveResult{Path: name, Namespace: hostSpace, SideEffects: api.SideEffectsFalse}, nil
 			}
 			if (a.Path == "zod" || strings.HasPrefix(a.Path, "zod/")) && !installed(a.ResolveDir, "zod") {
 				return api.OnResolveResult{Errors: []api.Message{{
@@ -93,7 +93,7 @@ func hostModules(m missing) api.Plugin {
 				}
 				return api.OnResolveResult{Errors: []api.Message{{
 					Text:   "the module " + a.Path + " is Node's own and is not offered to functions",
-					Detail: "offered are " + offered() + "; for HTTP use nango.get, nango.post …",
+					Detail: "offered are " + offered() + "; for HTTP use nango.get, nango.post …; or run the function on Node: engine: 'node' in the function, or syncline deploy --engine node",
 				}}}, nil
 			}
 			if strings.Contains(filepath.ToSlash(a.Importer), "/node_modules/") && !strings.HasPrefix(a.Path, "#") && !installed(a.ResolveDir, packageOf(a.Path)) {
@@ -109,18 +109,26 @@ func hostModules(m missing) api.Plugin {
 			text := stubModule
 			return api.OnLoadResult{Contents: &text, Loader: api.LoaderJS}, nil
 		})
-		b.OnLoad(api.OnLoadOptions{Filter: ".*", Namespace: "syncline-host"}, func(a api.OnLoadArgs) (api.OnLoadResult, error) {
-			text := "module.exports = " + hosted[a.Path] + ";"
-			return api.OnLoadResult{Contents: &text, Loader: api.LoaderJS}, nil
+		b.OnLoad(api.OnLoadOptions{Filter: ".*", Namespace: hostSpace}, func(a api.OnLoadArgs) (api.OnLoadResult, error) {
+			name, required := strings.CutSuffix(a.Path, requiredSuffix)
+			text, err := hostedModule(name, required, m)
+			return api.OnLoadResult{Contents: &text, Loader: api.LoaderJS}, err
 		})
 	}}
 }
+
+// hostSpace is the namespace of hosted modules; those that are required have
+// requiredSuffix.
+const (
+	hostSpace      = "syncline-host"
+	requiredSuffix = "?required"
+)
 
 // offered lists the modules of Node that every engine offers.
 func offered() string {
 	var names []string
 	for name := range hosted {
-		if name != "nango" && name != "syncline" {
+		if !ours(name) && !strings.Contains(name, "/") {
 			names = append(names, name)
 		}
 	}

@@ -1,42 +1,28 @@
 // Globals of modern Node that QuickJS does not have and that nearly every
-// bundle may touch: text encoding, base64, structuredClone.
+// bundle may touch: text encoding, base64, structuredClone, performance.
 (() => {
   'use strict';
-  const alphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/';
-  const values = new Int16Array(128).fill(-1);
-  for (let i = 0; i < 64; i++) values[alphabet.charCodeAt(i)] = i;
-  values['-'.charCodeAt(0)] = 62;
-  values['_'.charCodeAt(0)] = 63;
-
   __syncline.native = __sl_native;
   delete globalThis.__sl_native;
 
-  __syncline.base64 = (bytes) => {
-    const out = [];
-    for (let i = 0; i < bytes.length; i += 3) {
-      const n = (bytes[i] << 16) | ((bytes[i + 1] ?? 0) << 8) | (bytes[i + 2] ?? 0);
-      out.push(alphabet[n >> 18], alphabet[(n >> 12) & 63], i + 1 < bytes.length ? alphabet[(n >> 6) & 63] : '=', i + 2 < bytes.length ? alphabet[n & 63] : '=');
-    }
-    return out.join('');
-  };
+  const native = __syncline.native;
+  const toBase64 = Uint8Array.prototype.toBase64;
+  const fromBase64 = Uint8Array.fromBase64;
+  __syncline.base64 = (bytes) => toBase64.call(bytes);
+  // unbase64 takes both alphabets and leaves out what is in neither, as Node does.
   __syncline.unbase64 = (text) => {
-    const out = new Uint8Array(Math.floor((text.length * 3) / 4));
-    let n = 0, bits = 0, length = 0;
-    for (let i = 0; i < text.length; i++) {
-      const c = text.charCodeAt(i);
-      const v = c < 128 ? values[c] : -1;
-      if (v < 0) continue;
-      n = ((n << 6) | v) & 0xffffff;
-      bits += 6;
-      if (bits >= 8) {
-        bits -= 8;
-        out[length++] = (n >> bits) & 255;
-      }
+    try {
+      return fromBase64(text);
+    } catch {
+      text = text.replace(/=[^]*$/, '').replace(/-/g, '+').replace(/_/g, '/').replace(/[^A-Za-z0-9+/]/g, '');
+      return fromBase64(text.length % 4 === 1 ? text.slice(0, -1) : text);
     }
-    return out.slice(0, length);
   };
+  // Texts longer than this are converted by the engine.
+  const long = 128;
   __syncline.utf8 = (s) => {
     s = String(s);
+    if (s.length > long) return fromBase64(native('utf8', s.toWellFormed()));
     const out = [];
     for (let i = 0; i < s.length; i++) {
       let c = s.codePointAt(i);
@@ -51,6 +37,10 @@
   };
   // unutf8 replaces what is not UTF-8, one U+FFFD for each maximal bad part.
   __syncline.unutf8 = (b) => {
+    if (b.length > long) {
+      const text = native('unutf8', toBase64.call(b));
+      if (text !== '') return text.slice(1);
+    }
     const out = [];
     let part = [];
     const push = (c) => {
@@ -84,49 +74,172 @@
     return out.join('');
   };
 
+  // DOMException has the codes that it had before errors had names.
+  const codes = {
+    IndexSizeError: 1, NotFoundError: 8, NotSupportedError: 9, InvalidStateError: 11, SyntaxError: 12, InvalidAccessError: 15,
+    InvalidCharacterError: 5, NetworkError: 19, AbortError: 20, QuotaExceededError: 22, TimeoutError: 23, DataCloneError: 25,
+  };
+  class DOMException extends Error {
+    #name;
+    constructor(message = '', name = 'Error') {
+      super(message);
+      this.#name = typeof name === 'object' && name !== null ? String(name.name ?? 'Error') : String(name);
+      if (typeof name === 'object' && name !== null && 'cause' in name) this.cause = name.cause;
+    }
+    get name() { return this.#name; }
+    get code() { return codes[this.#name] ?? 0; }
+  }
+  globalThis.DOMException = DOMException;
+
   globalThis.TextEncoder = class TextEncoder {
     get encoding() { return 'utf-8'; }
     encode(s = '') { return __syncline.utf8(s); }
+    encodeInto(s, into) {
+      let read = 0, written = 0;
+      for (const c of String(s)) {
+        const bytes = __syncline.utf8(c);
+        if (written + bytes.length > into.length) break;
+        into.set(bytes, written);
+        written += bytes.length;
+        read += c.length;
+      }
+      return { read, written };
+    }
+  };
+
+  // Labels of encodings, by https://encoding.spec.whatwg.org/; "latin1" and
+  // "ascii" are windows-1252 there.
+  const labels = {
+    'utf-8': 'utf-8', utf8: 'utf-8', 'unicode-1-1-utf-8': 'utf-8', 'utf-16le': 'utf-16le', 'utf-16': 'utf-16le', 'ucs-2': 'utf-16le', unicode: 'utf-16le',
+    'utf-16be': 'utf-16be', latin1: 'windows-1252', 'iso-8859-1': 'windows-1252', iso8859_1: 'windows-1252', 'iso8859-1': 'windows-1252', l1: 'windows-1252',
+    ascii: 'windows-1252', 'us-ascii': 'windows-1252', 'windows-1252': 'windows-1252', cp1252: 'windows-1252',
+  };
+  const high = '€\x81‚ƒ„…†‡ˆ‰Š‹Œ\x8dŽ\x8f\x90‘’“”•–—˜™š›œ\x9džŸ';
+  // incomplete is how many bytes at the end of b begin a character that goes on.
+  const incomplete = (b) => {
+    for (let k = 1; k <= Math.min(3, b.length); k++) {
+      const c = b[b.length - k];
+      if (c >= 0xc0) return (c >= 0xf0 ? 4 : c >= 0xe0 ? 3 : 2) > k ? k : 0;
+      if (c < 0x80) return 0;
+    }
+    return 0;
   };
   globalThis.TextDecoder = class TextDecoder {
-    constructor(label = 'utf-8') {
-      if (!/^utf-?8$/i.test(label)) throw new RangeError(`TextDecoder: only utf-8 is offered, not ${label}`);
+    #encoding;
+    #fatal;
+    #keepMark;
+    #rest = new Uint8Array(0);
+    #begun = false;
+    constructor(label = 'utf-8', { fatal = false, ignoreBOM = false } = {}) {
+      this.#encoding = labels[String(label).trim().toLowerCase()];
+      if (!this.#encoding) throw new RangeError(`The "${label}" encoding is not supported`);
+      this.#fatal = Boolean(fatal);
+      this.#keepMark = Boolean(ignoreBOM);
     }
-    get encoding() { return 'utf-8'; }
-    decode(data = new Uint8Array()) {
-      const b = data instanceof ArrayBuffer ? new Uint8Array(data) : new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-      return __syncline.unutf8(b[0] === 0xef && b[1] === 0xbb && b[2] === 0xbf ? b.subarray(3) : b);
+    get encoding() { return this.#encoding; }
+    get fatal() { return this.#fatal; }
+    get ignoreBOM() { return this.#keepMark; }
+    decode(data = new Uint8Array(0), { stream = false } = {}) {
+      let b = data instanceof ArrayBuffer ? new Uint8Array(data) : new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+      if (this.#rest.length > 0) {
+        const all = new Uint8Array(this.#rest.length + b.length);
+        all.set(this.#rest);
+        all.set(b, this.#rest.length);
+        b = all;
+      }
+      const keep = !stream ? 0 : this.#encoding === 'utf-8' ? incomplete(b) : this.#encoding.startsWith('utf-16') ? b.length % 2 : 0;
+      this.#rest = b.slice(b.length - keep);
+      b = b.subarray(0, b.length - keep);
+      let text = '';
+      if (this.#encoding === 'utf-8') {
+        text = __syncline.unutf8(b);
+        if (this.#fatal && text.includes('\ufffd')) {
+          // One that was written is three bytes of the input.
+          const again = __syncline.utf8(text);
+          if (again.length !== b.length || again.some((v, i) => v !== b[i])) throw new TypeError('The encoded data was not valid for encoding utf-8');
+        }
+      } else if (this.#encoding === 'windows-1252') {
+        for (const v of b) text += v >= 0x80 && v < 0xa0 ? high[v - 0x80] : String.fromCharCode(v);
+      } else {
+        const big = this.#encoding === 'utf-16be';
+        for (let i = 0; i + 1 < b.length; i += 2) text += String.fromCharCode(big ? (b[i] << 8) | b[i + 1] : b[i] | (b[i + 1] << 8));
+        if (b.length % 2 === 1) text += '\ufffd';
+        text = text.toWellFormed();
+      }
+      if (!this.#begun && !this.#keepMark && text.startsWith('\ufeff')) text = text.slice(1);
+      this.#begun = stream && (this.#begun || text !== '');
+      return text;
     }
   };
   globalThis.btoa = (s) => {
-    const bytes = Uint8Array.from(String(s), (c) => {
-      const v = c.charCodeAt(0);
-      if (v > 255) throw new Error('btoa: the string has a character outside of Latin-1');
-      return v;
-    });
+    s = String(s);
+    const bytes = new Uint8Array(s.length);
+    for (let i = 0; i < s.length; i++) {
+      const v = s.charCodeAt(i);
+      if (v > 255) throw new DOMException('Invalid character', 'InvalidCharacterError');
+      bytes[i] = v;
+    }
     return __syncline.base64(bytes);
   };
-  globalThis.atob = (s) => Array.from(__syncline.unbase64(String(s)), (b) => String.fromCharCode(b)).join('');
+  globalThis.atob = (s) => {
+    s = String(s).replace(/[\t\n\f\r ]/g, '');
+    if (s.length % 4 === 0) s = s.replace(/={1,2}$/, '');
+    if (s.length % 4 === 1 || /[^A-Za-z0-9+/]/.test(s)) throw new DOMException('The string to be decoded is not correctly encoded.', 'InvalidCharacterError');
+    let out = '';
+    for (const b of fromBase64(s)) out += String.fromCharCode(b);
+    return out;
+  };
 
   globalThis.structuredClone = (value) => {
     const seen = new Map();
     const clone = (v) => {
-      if (typeof v === 'function' || typeof v === 'symbol') throw new Error(`structuredClone: a ${typeof v} cannot be cloned`);
+      if (typeof v === 'function' || typeof v === 'symbol') throw new DOMException(`${String(v)} could not be cloned.`, 'DataCloneError');
       if (v === null || typeof v !== 'object') return v;
       if (seen.has(v)) return seen.get(v);
       let out;
       const keep = (o) => { seen.set(v, o); return o; };
       if (v instanceof Date) return keep(new Date(v));
       if (v instanceof RegExp) return keep(new RegExp(v.source, v.flags));
-      if (v instanceof Map) { out = keep(new Map()); for (const [k, x] of v) out.set(clone(k), clone(x)); return out; }
-      if (v instanceof Set) { out = keep(new Set()); for (const x of v) out.add(clone(x)); return out; }
+      if (v instanceof Boolean || v instanceof Number || v instanceof String) return keep(Object(v.valueOf()));
+      if (v instanceof Map) { out = keep(new Map()); for (const [k, x] of [...v]) out.set(clone(k), clone(x)); return out; }
+      if (v instanceof Set) { out = keep(new Set()); for (const x of [...v]) out.add(clone(x)); return out; }
       if (v instanceof ArrayBuffer) return keep(v.slice(0));
-      if (ArrayBuffer.isView(v)) return keep(new v.constructor(v));
-      if (v instanceof Error) { out = keep(new v.constructor(v.message)); out.stack = v.stack; return out; }
+      if (v instanceof DataView) return keep(new DataView(v.buffer.slice(v.byteOffset, v.byteOffset + v.byteLength)));
+      if (ArrayBuffer.isView(v)) {
+        // Of a class of its own (Buffer), the kind beneath it.
+        const Kind = globalThis[v[Symbol.toStringTag]];
+        return keep(Kind.from(v));
+      }
+      if (v instanceof Promise || v instanceof WeakMap || v instanceof WeakSet || v instanceof WeakRef) {
+        throw new DOMException(`#<${v.constructor.name}> could not be cloned.`, 'DataCloneError');
+      }
+      if (v instanceof Error) {
+        const Kind = { EvalError, RangeError, ReferenceError, SyntaxError, TypeError, URIError }[v.name] ?? Error;
+        out = keep(new Kind(v.message));
+        out.stack = v.stack;
+        if ('cause' in v) out.cause = clone(v.cause);
+        return out;
+      }
       out = keep(Array.isArray(v) ? new Array(v.length) : {});
       for (const k of Object.keys(v)) out[k] = clone(v[k]);
       return out;
     };
     return clone(value);
   };
+
+  globalThis.global = globalThis;
+  const began = Date.now();
+  globalThis.performance = { timeOrigin: began, now: () => Date.now() - began, mark() {}, measure() {}, toJSON: () => ({ timeOrigin: began }) };
+  Error.captureStackTrace ??= (target) => {
+    Object.defineProperty(target, 'stack', { value: new Error().stack, configurable: true, writable: true });
+  };
+  Array.fromAsync ??= async (items, map, self) => {
+    const out = [];
+    const take = async (v) => { out.push(map ? await map.call(self, v, out.length) : v); };
+    if (items[Symbol.asyncIterator] || items[Symbol.iterator]) for await (const v of items) await take(v);
+    else for (let i = 0; i < items.length; i++) await take(await items[i]);
+    return out;
+  };
+  // The modules of Node's own that bundles import register themselves here.
+  __syncline.modules = {};
 })();

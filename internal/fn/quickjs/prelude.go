@@ -7,30 +7,18 @@ import (
 	"syncline/internal/fn/hostjs"
 )
 
-// needs says which scripts a bundle wants. Host and Core always run, Web and
-// Node only when the bundle mentions what they define, since a context is made
-// for every poll.
-type needs struct{ web, node, intl bool }
+// needs says which scripts a bundle wants, beside the host module.
+type needs struct {
+	scripts uint // a bit each, by their place in hostjs.Scripts
+	intl    bool
+}
 
 func needsOf(source []byte) needs {
-	has := func(words ...string) bool {
-		for _, w := range words {
-			if bytes.Contains(source, []byte(w)) {
-				return true
-			}
-		}
-		return false
-	}
-	n := needs{
-		web:  has("URL", "Headers", "FormData", "fetch(", "Fetch(", "Response", "Request(", "Blob", "File("),
-		node: has("Buffer", "crypto"),
-		intl: has("Intl", "toLocale"),
-	}
-	return n
+	return needs{scripts: hostjs.Needs(source), intl: bytes.Contains(source, []byte("Intl")) || bytes.Contains(source, []byte("toLocale"))}
 }
 
 func (n needs) or(m needs) needs {
-	return needs{web: n.web || m.web, node: n.node || m.node, intl: n.intl || m.intl}
+	return needs{scripts: n.scripts | m.scripts, intl: n.intl || m.intl}
 }
 
 // script is a prelude script, compiled once in a process.
@@ -41,19 +29,22 @@ func lazily(source string) script {
 }
 
 var (
-	hostScript = lazily(hostjs.Host)
-	coreScript = lazily(hostjs.Core)
-	webScript  = lazily(hostjs.Web)
-	nodeScript = lazily(hostjs.Node)
+	hostScript   = lazily(hostjs.Host)
+	otherScripts = func() []script {
+		var all []script
+		for _, s := range hostjs.Scripts {
+			all = append(all, lazily(s.Source))
+		}
+		return all
+	}()
 )
 
-func (n needs) scripts() []script {
-	s := []script{hostScript, coreScript}
-	if n.web {
-		s = append(s, webScript)
-	}
-	if n.node {
-		s = append(s, nodeScript)
+func (n needs) list() []script {
+	s := []script{hostScript}
+	for i, other := range otherScripts {
+		if n.scripts&(1<<i) != 0 {
+			s = append(s, other)
+		}
 	}
 	return s
 }

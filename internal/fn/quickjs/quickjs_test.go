@@ -77,7 +77,7 @@ func TestWhatAFunctionReturnsComesBack(t *testing.T) {
 		`return new URL('../x?a=1#f', 'https://h.example:443/p/q').href`:                                                                      `"https://h.example/x?a=1#f"`,
 		`const u = new URL('https://h/p'); u.searchParams.set('q', 'a b&'); return [u.href, [...new URLSearchParams('a=1&a=2').getAll('a')]]`: `["https://h/p?q=a+b%26",["1","2"]]`,
 		`return Buffer.from('häß').toString('base64') + Buffer.from('aGk', 'base64') + Buffer.from('hi').toString('hex')`:                     `"aMOkw58=hi6869"`,
-		`return crypto.createHmac('sha256', 'k').update('d').digest('hex')`:                                                                   `"e7ea21c3bcb63a4da3ad78503168d36bdca0be622382ea60a108fad4e4966679"`,
+		`return __syncline.modules.crypto.createHmac('sha256', 'k').update('d').digest('hex')`:                                                `"e7ea21c3bcb63a4da3ad78503168d36bdca0be622382ea60a108fad4e4966679"`,
 		`return [btoa('hi'), atob('aGk='), new TextDecoder().decode(new TextEncoder().encode('ü😀'))]`:                                         `["aGk=","hi","ü😀"]`,
 		`const a = { d: new Date(0), m: new Map([[1, 2]]) }; const b = structuredClone(a); return [b.d.getTime(), b.m.get(1), b !== a]`:       `[0,2,true]`,
 		`return typeof process + typeof require + typeof std + typeof os`:                                                                     `"undefinedundefinedundefinedundefined"`,
@@ -280,8 +280,8 @@ func TestHTTPLooksLikeAxios(t *testing.T) {
 	t.Parallel()
 	h := httpHost(map[string]fn.HTTPResult{
 		"/ok?a=1&b=x%2Cy": {Status: 200, StatusText: "OK", Headers: map[string]string{"x": "1"}, Body: `{"v":1}`},
-		"/text":                       {Status: 200, Body: `not json`},
-		"/bad":                        {Status: 422, Body: `{"message":"no"}`},
+		"/text":           {Status: 200, Body: `not json`},
+		"/bad":            {Status: 422, Body: `{"message":"no"}`},
 	})
 	got, err := run(t, newCall(body(`
 		const out = [];

@@ -12,6 +12,7 @@ import (
 
 	"syncline"
 	"syncline/internal/fn"
+	"syncline/internal/fn/quickjs/native"
 )
 
 // vm is one JavaScript context with a bundle in it. It is used by one call at
@@ -55,7 +56,7 @@ func (v *vm) load(ctx context.Context, limits fn.Limits) error {
 		"__sl_timer":  func(a []any) (any, error) { v.call.timer(integer(a, 0), integer(a, 1)); return nil, nil },
 		"__sl_log":    func(a []any) (any, error) { v.call.log(text(a, 0), text(a, 1), text(a, 2)); return nil, nil },
 		"__sl_end":    func(a []any) (any, error) { v.call.end(len(a) > 0 && a[0] == true, text(a, 1)); return nil, nil },
-		"__sl_native": func(a []any) (any, error) { return native(text(a, 0), text(a, 1), text(a, 2), text(a, 3)), nil },
+		"__sl_native": func(a []any) (any, error) { return native.Call(text(a, 0), text(a, 1), text(a, 2), text(a, 3)), nil },
 	} {
 		if err := v.js.RegisterHostFunc(name, f); err != nil {
 			return syncline.Errorf(syncline.CodeInternal, "cannot set up a JavaScript context: %w", err)
@@ -66,7 +67,7 @@ func (v *vm) load(ctx context.Context, limits fn.Limits) error {
 			return syncline.Errorf(syncline.CodeInternal, "cannot set up Intl: %w", err)
 		}
 	}
-	for _, s := range v.bundle.needs.scripts() {
+	for _, s := range v.bundle.needs.list() {
 		code, err := s()
 		if err == nil {
 			_, err = v.js.EvalBytecode(code)
