@@ -70,6 +70,7 @@
         a = String(a);
         b = String(b);
         if (ignorePunctuation) [a, b] = [a, b].map((s) => s.replace(/[\p{P}\s]/gu, ''));
+        if (sensitivity === 'case') [a, b] = [a, b].map((s) => s.normalize('NFD').replace(/\p{M}/gu, ''));
         if (a === b) return 0;
         const byCase = sensitivity === 'variant' || sensitivity === 'case';
         let out = this.#plain && plain.test(a) && plain.test(b) ? comparePlain(a, b, byCase, numeric) : Number(native('compare', a, b, `${locale},${sensitivity},${numeric}`));

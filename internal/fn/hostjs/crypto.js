@@ -12,7 +12,7 @@
   };
   const perform = (op, request) => {
     const out = JSON.parse(native('crypto', op, JSON.stringify(request)));
-    if (out.error) throw fail(Error, out.error, out.code);
+    if (out.error) throw fail({ ERR_CRYPTO_INVALID_KEYLEN: RangeError, ERR_CRYPTO_INVALID_IV: TypeError }[out.code] ?? Error, out.error, out.code);
     return out;
   };
   const send = (v, encoding) => base64(bytesOf(v, encoding));

@@ -54,6 +54,7 @@
     },
     basename: (p, suffix) => {
       mustBeText('path', p);
+      if (suffix !== undefined && suffix !== '' && suffix === p) return '';
       const base = p.replace(/\/+$/, '').split('/').pop() ?? '';
       return suffix !== undefined && suffix !== '' && base !== suffix && base.endsWith(suffix) ? base.slice(0, -suffix.length) : base;
     },

@@ -150,6 +150,7 @@
       deepest = level;
       const inner = (x) => show(x, level + 1, indent + 2, true);
       list.push(...values(inner));
+      if (o.showHidden && Array.isArray(v)) fields.add('length');
       for (const k of fields) {
         const d = Object.getOwnPropertyDescriptor(v, k);
         const said = d?.get ? (d.set ? '[Getter/Setter]' : '[Getter]') : d?.set ? '[Setter]' : inner(v[k]);
@@ -326,7 +327,6 @@
   };
   const thrown = (e, expected, message) => {
     if (fits(e, expected)) return;
-    if (typeof expected === 'function' && Error.isPrototypeOf(expected)) throw e;
     check(false, message, `The error is not the expected one:${both(e, expected)}`, e, expected, 'throws');
   };
   const assert = (value, message) => check(Boolean(value), message, `The expression evaluated to a falsy value: ${inspect(value)}`, value, true, '==');

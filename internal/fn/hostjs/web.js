@@ -351,7 +351,7 @@
       if (u instanceof URL) return u.href;
       const protocol = u.protocol ? u.protocol.replace(/:?$/, ':') : '';
       const host = u.host ?? (u.hostname ? (u.hostname.includes(':') ? `[${u.hostname}]` : u.hostname) + (u.port ? `:${u.port}` : '') : '');
-      const search = u.search ?? (u.query && typeof u.query === 'object' ? `?${new URLSearchParams(u.query)}` : '');
+      const search = u.search ?? (u.query && typeof u.query === 'object' ? `?${String(new URLSearchParams(u.query)).replace(/\+/g, '%20')}` : '');
       const slashes = u.slashes || /^(?:https?|ftp|wss?|file):$/.test(protocol) ? '//' : '';
       const path = u.pathname ?? '';
       return `${protocol}${host || slashes ? slashes : ''}${u.auth ? `${encodeURIComponent(u.auth).replace(/%3A/i, ':')}@` : ''}${host}${host && path && !path.startsWith('/') ? '/' : ''}${path}` +

@@ -141,9 +141,9 @@ func curveName(c elliptic.Curve) string {
 // jwk is a JSON Web Key (RFC 7518, RFC 8037).
 type jwk struct {
 	Kty string `json:"kty"`
-	Crv string `json:"crv,omitempty"`
 	X   string `json:"x,omitempty"`
 	Y   string `json:"y,omitempty"`
+	Crv string `json:"crv,omitempty"`
 	D   string `json:"d,omitempty"`
 	N   string `json:"n,omitempty"`
 	E   string `json:"e,omitempty"`
