@@ -205,6 +205,7 @@ func (s *server) routes() {
 	s.handle("POST /sync/{name}/variant/{variant}", s.createVariant)
 	s.handle("DELETE /sync/{name}/variant/{variant}", s.deleteVariant)
 
+	s.handle("POST /bundles", s.putBundles)
 	s.handle("POST /deployments", s.deploy)
 	s.handle("GET /runs", s.listRuns)
 	s.handle("GET /runs/{uuid}", s.getRun)

@@ -15,7 +15,7 @@ import (
 
 // The limits of a deployment.
 const (
-	maxFunctions   = 5000
+	maxFunctions   = 20_000
 	maxBundle      = 16 << 20 // bytes
 	maxModels      = 100
 	maxSubscribed  = 1000
@@ -26,6 +26,7 @@ const (
 
 var (
 	functionNames = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_-]{0,254}$`)
+	bundleHashes  = regexp.MustCompile(`^[0-9a-f]{64}$`)
 	modelNames    = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_]{0,254}$`)
 )
 
@@ -97,10 +98,14 @@ func checkFunction(f *deployed) (wrong []*syncline.Error) {
 		bad("manifest.description", "the description or the version is too long (%d and %d characters are the most)", maxDescription, maxName)
 	}
 	switch {
-	case strings.TrimSpace(f.Bundle) == "":
-		bad("bundle", "the bundle is empty")
-	case len(f.Bundle) > maxBundle:
-		bad("bundle", "the bundle has %d bytes; the most is %d", len(f.Bundle), maxBundle)
+	case f.BundleHash != "" && f.Bundle != "":
+		bad("bundle", "have either bundle or bundle_hash")
+	case f.BundleHash != "" && !bundleHashes.MatchString(f.BundleHash):
+		bad("bundle_hash", "the hash of the bundle is not 64 digits of a hexadecimal number in lower case")
+	case f.BundleHash == "":
+		if why := checkBundle(f.Bundle); why != "" {
+			bad("bundle", "the bundle %s", why)
+		}
 	}
 	if m.Type == syncline.FunctionSync {
 		checkSync(m, bad)
@@ -111,6 +116,17 @@ func checkFunction(f *deployed) (wrong []*syncline.Error) {
 		bad("manifest.event", "the event is missing")
 	}
 	return wrong
+}
+
+// checkBundle says what is wrong with a bundle's source, or "".
+func checkBundle(source string) string {
+	switch {
+	case strings.TrimSpace(source) == "":
+		return "is empty"
+	case len(source) > maxBundle:
+		return fmt.Sprintf("has %d bytes; the most is %d", len(source), maxBundle)
+	}
+	return ""
 }
 
 func checkSync(m *syncline.Manifest, bad func(field, format string, args ...any)) {

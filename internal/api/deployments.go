@@ -6,9 +6,11 @@ import (
 	"encoding/hex"
 	"errors"
 	"slices"
+	"strconv"
 	"time"
 
 	"syncline"
+	"syncline/internal/fn"
 	"syncline/internal/schedule"
 	"syncline/internal/store"
 )
@@ -25,6 +27,73 @@ type deployment struct {
 type deployed struct {
 	Manifest syncline.Manifest `json:"manifest"`
 	Bundle   string            `json:"bundle"` // JavaScript source
+	// BundleHash names a bundle instead, by the hex SHA-256 of its source: one
+	// that the server has, from an earlier deployment or from POST /bundles.
+	BundleHash string `json:"bundle_hash"`
+}
+
+// hash is that of the function's bundle.
+func (d *deployed) hash() string {
+	if d.Bundle == "" {
+		return d.BundleHash
+	}
+	return hashOf(d.Bundle)
+}
+
+func hashOf(source string) string {
+	sum := sha256.Sum256([]byte(source))
+	return hex.EncodeToString(sum[:])
+}
+
+// putBundles stores bundles ahead of the deployment that names them, so that
+// one of thousands of functions need not be a single request.
+func (s *server) putBundles(c *call) (reply, error) {
+	var in struct {
+		Bundles []string `json:"bundles"`
+	}
+	if err := c.body(s.MaxDeployBody, &in); err != nil {
+		return reply{}, err
+	}
+	var wrong []error
+	for i, source := range in.Bundles {
+		if why := checkBundle(source); why != "" {
+			wrong = append(wrong, invalid("bundles."+strconv.Itoa(i), "the bundle %s", why))
+		}
+	}
+	if err := joined(wrong); err != nil {
+		return reply{}, as(badBody, err)
+	}
+	hashes := []string{}
+	err := s.Store.Update(c.Context(), store.Durable, func(tx store.Tx) error {
+		hashes = hashes[:0]
+		for i, source := range in.Bundles {
+			if err := putBundle(tx, c.env.ID, "bundles."+strconv.Itoa(i), hashOf(source), source); err != nil {
+				return as(badBody, err)
+			}
+			hashes = append(hashes, hashOf(source))
+		}
+		return nil
+	})
+	if err != nil {
+		return reply{}, err
+	}
+	return ok(map[string]any{"hashes": hashes})
+}
+
+// putBundle stores a bundle, that of the request's field. The library that it
+// continues must be there.
+func putBundle(tx store.Tx, env int64, field, hash, source string) error {
+	if library, ok := fn.Library([]byte(source)); ok {
+		missing, err := tx.MissingBundles(env, []string{library})
+		if err != nil {
+			return err
+		}
+		if len(missing) > 0 {
+			return invalid(field, "the bundle continues the library %s, which the server does not have", library).
+				WithHint("send the library first, with POST /bundles")
+		}
+	}
+	return tx.PutBundle(env, hash, []byte(source))
 }
 
 // What a deployment does to a function.
@@ -66,13 +135,12 @@ func (s *server) deploy(c *call) (reply, error) {
 	}
 	hashes := make([]string, len(in.Functions))
 	for i := range in.Functions {
-		sum := sha256.Sum256([]byte(in.Functions[i].Bundle))
-		hashes[i] = hex.EncodeToString(sum[:])
+		hashes[i] = in.Functions[i].hash()
 	}
 	var plan *deployPlan
 	now := s.Clock.Now()
 	err := s.Store.Update(c.Context(), store.Durable, func(tx store.Tx) error {
-		plan = &deployPlan{tx: tx, env: c.env.ID, now: now, touched: map[int64]bool{}}
+		plan = &deployPlan{tx: tx, env: c.env.ID, now: now, dry: in.DryRun, touched: map[int64]bool{}, missingBundles: []string{}}
 		if err := plan.run(&in, hashes); err != nil {
 			return err
 		}
@@ -95,7 +163,11 @@ func (s *server) deploy(c *call) (reply, error) {
 	slices.SortStableFunc(plan.changes, func(a, b deployChange) int {
 		return cmp.Or(cmp.Compare(a.Integration, b.Integration), cmp.Compare(a.Type, b.Type), cmp.Compare(a.Name, b.Name))
 	})
-	return ok(map[string]any{"dry_run": in.DryRun, "changes": orEmpty(plan.changes)})
+	answer := map[string]any{"dry_run": in.DryRun, "changes": orEmpty(plan.changes)}
+	if in.DryRun {
+		answer["missing_bundles"] = plan.missingBundles
+	}
+	return ok(answer)
 }
 
 // deployPlan carries out one deployment.
@@ -103,8 +175,12 @@ type deployPlan struct {
 	tx      store.Tx
 	env     int64
 	now     time.Time
+	dry     bool
 	changes []deployChange
 	touched map[int64]bool // integrations whose functions changed
+	// missingBundles are the hashes that the request names and the server does
+	// not have. A dry run tells them; without them nothing is deployed.
+	missingBundles []string
 }
 
 func (p *deployPlan) run(in *deployment, hashes []string) error {
@@ -123,6 +199,9 @@ func (p *deployPlan) run(in *deployment, hashes []string) error {
 	if err != nil {
 		return err
 	}
+	if err := p.findBundles(in, hashes); err != nil {
+		return err
+	}
 	type key struct {
 		integration int64
 		kind        syncline.FunctionType
@@ -135,7 +214,7 @@ func (p *deployPlan) run(in *deployment, hashes []string) error {
 	for i := range in.Functions {
 		m := &in.Functions[i].Manifest
 		k := key{byKey[m.Integration], m.Type, m.Name}
-		if err := p.put(k.integration, old[k], m, hashes[i], []byte(in.Functions[i].Bundle)); err != nil {
+		if err := p.put(k.integration, old[k], m, hashes[i], in.Functions[i].Bundle); err != nil {
 			return err
 		}
 		delete(old, k)
@@ -153,8 +232,30 @@ func (p *deployPlan) run(in *deployment, hashes []string) error {
 	return nil
 }
 
+// findBundles looks which of the bundles that are named by hash the server has.
+func (p *deployPlan) findBundles(in *deployment, hashes []string) error {
+	var named []string
+	seen := map[string]bool{}
+	for i := range in.Functions {
+		if in.Functions[i].Bundle == "" && !seen[hashes[i]] {
+			seen[hashes[i]] = true
+			named = append(named, hashes[i])
+		}
+	}
+	missing, err := p.tx.MissingBundles(p.env, named)
+	if err != nil {
+		return err
+	}
+	p.missingBundles = append(p.missingBundles, missing...)
+	if len(missing) == 0 || p.dry {
+		return nil
+	}
+	return as(badBody, invalid("functions", "the server does not have %d of the bundles that are named by bundle_hash, for example %s", len(missing), missing[0]).
+		WithHint("send them first, with POST /bundles; a dry run lists them as missing_bundles"))
+}
+
 // put deploys one function unless it is deployed as it is.
-func (p *deployPlan) put(integrationID int64, old *syncline.Function, m *syncline.Manifest, hash string, bundle []byte) error {
+func (p *deployPlan) put(integrationID int64, old *syncline.Function, m *syncline.Manifest, hash, bundle string) error {
 	change := deployChange{Change: changeCreated, Type: m.Type, Name: m.Name, Integration: m.Integration, Details: []string{}}
 	f := syncline.Function{EnvironmentID: p.env, IntegrationID: integrationID, Type: m.Type, Name: m.Name, Enabled: true, CreatedAt: p.now}
 	replan := false
@@ -173,8 +274,10 @@ func (p *deployPlan) put(integrationID int64, old *syncline.Function, m *synclin
 		change.Change = changeUpdated
 		replan = m.Type == syncline.FunctionSync && old.Active.Manifest.Frequency != m.Frequency
 	}
-	if err := p.tx.PutBundle(p.env, hash, bundle); err != nil {
-		return err
+	if bundle != "" {
+		if err := putBundle(p.tx, p.env, "functions", hash, bundle); err != nil {
+			return as(badBody, err)
+		}
 	}
 	v := syncline.FunctionVersion{Manifest: *m, BundleHash: hash, DeployedAt: p.now}
 	if err := p.tx.DeployFunction(&f, &v); err != nil {

@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"syncline"
+	"syncline/internal/fn"
 	"syncline/internal/secret"
 	"syncline/internal/store"
 )
@@ -310,7 +312,7 @@ func TestDeployments(t *testing.T) {
 	dry := func(body string) string { return strings.TrimSuffix(body, "}") + `,"dry_run":true}` }
 	h.play(
 		scenario{name: "a dry run says what it would do", method: "POST", path: "/deployments", body: dry(deployment(issuesManifest)), status: 200, want: []string{`"dry_run":true`, `"change":"created"`, `"version":1`}},
-		scenario{name: "and did nothing", method: "POST", path: "/deployments", body: dry(deployment()), status: 200, want: []string{`{"changes":[],"dry_run":true}`}},
+		scenario{name: "and did nothing", method: "POST", path: "/deployments", body: dry(deployment()), status: 200, want: []string{`{"changes":[],"dry_run":true,"missing_bundles":[]}`}},
 		scenario{name: "created", method: "POST", path: "/deployments", body: deployment(issuesManifest, labels, action), status: 200, golden: "deploy_created"},
 		scenario{name: "unchanged", method: "POST", path: "/deployments", body: deployment(action, issuesManifest, labels), status: 200, golden: "deploy_unchanged"},
 		scenario{name: "updated, and one missing", method: "POST", path: "/deployments", body: deployment(faster, action), status: 200, golden: "deploy_updated"},
@@ -336,6 +338,34 @@ func TestDeployments(t *testing.T) {
 		return err
 	})
 }
+
+func TestDeployingBundlesByTheirHash(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.integration("github", "github")
+	library := "globalThis.lib = 1;"
+	code := string(fn.WithLibrary(hashOf(library), []byte("var __syncline_fn = lib;\n")))
+	quote := func(s string) string { return strings.ReplaceAll(strings.ReplaceAll(s, "\n", `\n`), `"`, `\"`) }
+	body := func(hash, rest string) string {
+		return `{"functions":[{"manifest":` + issuesManifest + `,"bundle_hash":"` + hash + `"}]` + rest + `}`
+	}
+	h.play(
+		scenario{name: "a dry run names what is missing", method: "POST", path: "/deployments", body: body(hashOf(code), `,"dry_run":true`), status: 200, want: []string{`"change":"created"`, `"missing_bundles":["` + hashOf(code) + `"]`}},
+		scenario{name: "without it nothing is deployed", method: "POST", path: "/deployments", body: body(hashOf(code), ""), status: 400, want: []string{"does not have 1 of the bundles", "POST /bundles"}},
+		scenario{name: "a bundle without its library", method: "POST", path: "/bundles", body: `{"bundles":["` + quote(code) + `"]}`, status: 400, want: []string{`"path":["bundles","0"]`, "continues the library " + hashOf(library), "send the library first"}},
+		scenario{name: "nor within a deployment", method: "POST", path: "/deployments", body: `{"functions":[{"manifest":` + issuesManifest + `,"bundle":"` + quote(code) + `"}]}`, status: 400, want: []string{"continues the library"}},
+		scenario{name: "an empty bundle", method: "POST", path: "/bundles", body: `{"bundles":[" "]}`, status: 400, want: []string{`"path":["bundles","0"]`, "is empty"}},
+		scenario{name: "the library and the bundle", method: "POST", path: "/bundles", body: `{"bundles":["` + quote(library) + `","` + quote(code) + `"]}`, status: 200, want: []string{`"hashes":["` + hashOf(library) + `","` + hashOf(code) + `"]`}},
+		scenario{name: "once more", method: "POST", path: "/bundles", body: `{"bundles":["` + quote(library) + `"]}`, status: 200, want: []string{hashOf(library)}},
+		scenario{name: "nothing is missing", method: "POST", path: "/deployments", body: body(hashOf(code), `,"dry_run":true`), status: 200, want: []string{`"missing_bundles":[]`}},
+		scenario{name: "deployed", method: "POST", path: "/deployments", body: body(hashOf(code), ""), status: 200, want: []string{`"change":"created"`}, not: []string{"missing_bundles"}},
+		scenario{name: "unchanged", method: "POST", path: "/deployments", body: body(hashOf(code), ""), status: 200, want: []string{`"change":"unchanged"`}},
+		scenario{name: "a hash that is none", method: "POST", path: "/deployments", body: body("ABC", ""), status: 400, want: []string{`"path":["functions","0","bundle_hash"]`, "64 digits"}},
+		scenario{name: "both", method: "POST", path: "/deployments", body: strings.Replace(body(hashOf(code), ""), `"bundle_hash"`, `"bundle":"x","bundle_hash"`, 1), status: 400, want: []string{"have either bundle or bundle_hash"}},
+	)
+}
+
+func hashOf(source string) string { return fmt.Sprintf("%x", sha256.Sum256([]byte(source))) }
 
 func mustIntegration(t *testing.T, r store.Reader, env int64, key string) int64 {
 	t.Helper()

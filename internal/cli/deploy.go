@@ -41,14 +41,22 @@ type deployment struct {
 }
 
 type deployedFunction struct {
-	Manifest syncline.Manifest `json:"manifest"`
-	Bundle   string            `json:"bundle"`
+	Manifest   syncline.Manifest `json:"manifest"`
+	BundleHash string            `json:"bundle_hash"`
 }
 
 // deployed is the answer.
 type deployed struct {
 	DryRun  bool     `json:"dry_run"`
 	Changes []change `json:"changes"`
+	// MissingBundles are the hashes of the bundles that the server lacks; only
+	// a dry run tells them.
+	MissingBundles []string `json:"missing_bundles"`
+}
+
+// unchanged reports whether a plan would change nothing.
+func (d *deployed) unchanged() bool {
+	return !slices.ContainsFunc(d.Changes, func(c change) bool { return c.Change != changeUnchanged && c.Change != changeMissing })
 }
 
 type deployer struct {
@@ -124,19 +132,76 @@ func (d *deployer) deploy(ctx context.Context, dir string) error {
 	}
 	d.progress("%s bundled in %s.", plural(len(built.functions), "function"), time.Since(began).Round(time.Millisecond))
 
-	request := deployment{DryRun: true, Functions: []deployedFunction{}}
-	for _, f := range built.functions {
-		request.Functions = append(request.Functions, deployedFunction{f.Manifest, string(f.Source)})
-	}
+	request := requestOf(built.functions)
+	request.DryRun = true
 	var plan deployed
 	if err := d.client.post(ctx, "/deployments", request, &plan); err != nil {
 		return err
 	}
-	return d.apply(ctx, request, plan)
+	return d.apply(ctx, built, request, plan)
+}
+
+// requestOf is the request that deploys functions whose bundles the server has.
+func requestOf(functions []bundle.Function) deployment {
+	request := deployment{Functions: []deployedFunction{}}
+	for _, f := range functions {
+		request.Functions = append(request.Functions, deployedFunction{f.Manifest, f.Hash})
+	}
+	return request
+}
+
+// uploadSize is about how many bytes of bundles one request sends.
+const uploadSize = 8 << 20
+
+// upload sends the bundles that the server lacks.
+func upload(ctx context.Context, c *client, built project, missing []string, progress func(done, all int)) error {
+	wanted := make(map[string]bool, len(missing))
+	for _, hash := range missing {
+		wanted[hash] = true
+	}
+	var batch struct {
+		Bundles []string `json:"bundles"`
+	}
+	size, done := 0, 0
+	send := func() error {
+		if len(batch.Bundles) == 0 {
+			return nil
+		}
+		var answer struct {
+			Hashes []string `json:"hashes"`
+		}
+		if err := c.post(ctx, "/bundles", batch, &answer); err != nil {
+			return err
+		}
+		done = min(done+len(batch.Bundles), len(missing))
+		batch.Bundles, size = batch.Bundles[:0], 0
+		progress(done, len(missing))
+		return nil
+	}
+	sent := map[string]bool{} // libraries: they go first, whether the server has them or not
+	for i := range built.functions {
+		f := &built.functions[i]
+		if !wanted[f.Hash] {
+			continue
+		}
+		if f.Library != "" && !sent[f.Library] {
+			sent[f.Library] = true
+			batch.Bundles = append(batch.Bundles, string(built.libraries[f.Library]))
+			size += len(built.libraries[f.Library])
+		}
+		delete(wanted, f.Hash) // two functions may have the same
+		batch.Bundles = append(batch.Bundles, string(f.Source))
+		if size += len(f.Source); size >= uploadSize {
+			if err := send(); err != nil {
+				return err
+			}
+		}
+	}
+	return send()
 }
 
 // apply carries out a plan, once what it deletes is agreed to.
-func (d *deployer) apply(ctx context.Context, request deployment, plan deployed) error {
+func (d *deployer) apply(ctx context.Context, built project, request deployment, plan deployed) error {
 	missing := 0
 	for i := range plan.Changes {
 		if plan.Changes[i].Change == changeMissing {
@@ -158,6 +223,17 @@ func (d *deployer) apply(ctx context.Context, request deployment, plan deployed)
 			return err
 		}
 		request.DeleteMissing = true
+	}
+	if plan.unchanged() {
+		return d.show(plan, "Deployed")
+	}
+	err := upload(ctx, d.client, built, plan.MissingBundles, func(done, all int) {
+		if done < all {
+			d.progress("%d of %d bundles sent.", done, all)
+		}
+	})
+	if err != nil {
+		return err
 	}
 	request.DryRun = false
 	var done deployed

@@ -12,6 +12,7 @@ import (
 // project is what came of bundling a folder.
 type project struct {
 	functions          []bundle.Function
+	libraries          map[string][]byte
 	problems, warnings []problem
 }
 
@@ -39,7 +40,16 @@ func (p problem) place() string {
 // buildProject bundles the functions of a project. What is wrong with the
 // project is in its problems; an error is anything else.
 func buildProject(ctx context.Context, dir string) (project, error) {
-	built, err := bundle.Build(ctx, bundle.Options{Dir: dir})
+	b, err := bundle.NewBuilder(bundle.Options{Dir: dir})
+	if err != nil {
+		return project{}, err
+	}
+	defer b.Close()
+	return buildWith(ctx, b, dir)
+}
+
+func buildWith(ctx context.Context, b *bundle.Builder, dir string) (project, error) {
+	built, err := b.Build(ctx)
 	var problems bundle.Problems
 	if errors.As(err, &problems) {
 		return project{problems: fromBundle(dir, problems)}, nil
@@ -47,7 +57,7 @@ func buildProject(ctx context.Context, dir string) (project, error) {
 	if err != nil {
 		return project{}, err
 	}
-	return project{functions: built.Functions, warnings: fromBundle(dir, built.Warnings)}, nil
+	return project{functions: built.Functions, libraries: built.Libraries, warnings: fromBundle(dir, built.Warnings)}, nil
 }
 
 func fromBundle(dir string, list []bundle.Problem) (problems []problem) {

@@ -140,7 +140,7 @@ func compactBody(body string) string {
 	}
 	text := fmt.Sprintf("  dry_run=%t delete_missing=%t", d.DryRun, d.DeleteMissing)
 	for _, f := range d.Functions {
-		text += fmt.Sprintf(" %s:%s/%s(%t)", f.Manifest.Type, f.Manifest.Integration, f.Manifest.Name, len(f.Bundle) > 0)
+		text += fmt.Sprintf(" %s:%s/%s(%d)", f.Manifest.Type, f.Manifest.Integration, f.Manifest.Name, len(f.BundleHash))
 	}
 	return text
 }

@@ -194,6 +194,9 @@ type Value struct {
 	Group  string `json:"-"`
 }
 
+// Source is where the value of a setting came from, by the name of its flag.
+func (l *Loaded) Source(flag string) Source { return l.sources[flag] }
+
 // Values lists the effective values in the order of the reference. Secrets are
 // shown as "(secret)", passwords in connection strings as "xxxxx".
 func (l *Loaded) Values() (list []Value) {

@@ -56,6 +56,11 @@ func (w *world) puppet() {
 		if err := tx.PutBundle(w.env.ID, f.Hash, f.Source); err != nil {
 			return err
 		}
+		for hash, source := range p.Libraries {
+			if err := tx.PutBundle(w.env.ID, hash, source); err != nil {
+				return err
+			}
+		}
 		deployed, err := tx.Function(w.env.ID, w.function.ID)
 		if err != nil {
 			return err

@@ -52,18 +52,20 @@ func newRun(s *host.Subject, kind syncline.RunKind, now time.Time) *syncline.Run
 func (e *Engine) newCall(s *host.Subject, run *syncline.Run, entry fn.Entry) fn.Call {
 	hash := s.Function.Active.BundleHash
 	env := s.Environment.ID
+	load := func(ctx context.Context, hash string) (source []byte, err error) {
+		err = e.Host.Store.View(ctx, func(r store.Reader) error {
+			source, err = r.Bundle(env, hash)
+			return err
+		})
+		return source, err
+	}
 	c := fn.Call{
 		EnvironmentID: env,
 		RunID:         run.ID,
 		Entry:         entry,
 		BundleHash:    hash,
-		Bundle: func(ctx context.Context) (source []byte, err error) {
-			err = e.Host.Store.View(ctx, func(r store.Reader) error {
-				source, err = r.Bundle(env, hash)
-				return err
-			})
-			return source, err
-		},
+		Bundle:        func(ctx context.Context) ([]byte, error) { return load(ctx, hash) },
+		Library:       load,
 		Context: fn.Context{
 			Environment:       s.Environment.Name,
 			ConnectionID:      s.Connection.ConnectionID,

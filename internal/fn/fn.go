@@ -33,6 +33,9 @@ type Call struct {
 	// Bundle loads the bundle's source; it is called only when the engine does
 	// not have it yet.
 	Bundle func(ctx context.Context) ([]byte, error)
+	// Library loads the library that the bundle continues ([Library]), by its
+	// hash; nil where no bundle has one.
+	Library func(ctx context.Context, hash string) ([]byte, error)
 	// Input is the handler's second argument (webhook payload, action input);
 	// nil passes none.
 	Input   json.RawMessage

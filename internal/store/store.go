@@ -183,6 +183,8 @@ type FunctionReader interface {
 	FunctionVersion(env, id int64) (syncline.FunctionVersion, error)
 	// Bundle is the source of a bundle of this environment.
 	Bundle(env int64, hash string) ([]byte, error)
+	// MissingBundles are those of hashes that are not stored, in their order.
+	MissingBundles(env int64, hashes []string) ([]string, error)
 }
 
 // FunctionWriter writes deployed functions.

@@ -17,6 +17,7 @@ import (
 	"github.com/evanw/esbuild/pkg/api"
 
 	"syncline"
+	"syncline/internal/fn"
 	"syncline/internal/fn/quickjs/sourcemap"
 )
 
@@ -28,6 +29,9 @@ type Options struct {
 // Project is what a folder holds.
 type Project struct {
 	Functions []Function // in the order of index.ts
+	// Libraries are the sources of what the bundles continue ([fn.Library]), by
+	// hash.
+	Libraries map[string][]byte
 	Warnings  []Problem
 }
 
@@ -36,6 +40,8 @@ type Function struct {
 	Manifest syncline.Manifest
 	Source   []byte // JavaScript, one file
 	Hash     string // hex SHA-256 of Source
+	// Library is the hash of what Source continues; "" is nothing.
+	Library string
 	// ImportedAt is the line of index.ts that names it.
 	ImportedAt Place
 }
@@ -50,6 +56,24 @@ type Place struct {
 // Build bundles a project. When something is wrong with it the error is
 // [Problems]: everything that was found, not only the first.
 func Build(ctx context.Context, o Options) (*Project, error) {
+	b, err := NewBuilder(o)
+	if err != nil {
+		return nil, err
+	}
+	defer b.Close()
+	return b.Build(ctx)
+}
+
+// Builder bundles one project again and again. What does not change from one
+// time to the next, the project's packages above all, is kept.
+type Builder struct {
+	dir     string
+	library *library
+	reader  *reader
+}
+
+// NewBuilder makes a builder of a project.
+func NewBuilder(o Options) (*Builder, error) {
 	dir, err := filepath.Abs(o.Dir)
 	if err == nil {
 		dir, err = filepath.EvalSymlinks(dir)
@@ -57,27 +81,45 @@ func Build(ctx context.Context, o Options) (*Project, error) {
 	if err != nil {
 		return nil, syncline.Errorf(syncline.CodeInvalid, "cannot open the project %s: %w", o.Dir, err)
 	}
-	found, problems := discover(dir)
-	found, sources, bad := compileAll(ctx, dir, found, entryFunction)
-	problems = append(problems, bad...)
-	found, probes, bad := compileAll(ctx, dir, found, entryDescribe)
+	return &Builder{dir: dir}, nil
+}
+
+// Close lets go of what is kept.
+func (b *Builder) Close() {
+	if b.reader != nil {
+		b.reader.close()
+	}
+}
+
+// Build bundles the project as it is now; see [Build]. It is called by one
+// goroutine at a time.
+func (b *Builder) Build(ctx context.Context) (*Project, error) {
+	found, problems := discover(b.dir)
+	if err := b.prepare(); err != nil {
+		return nil, err
+	}
+	found, sources, bad := compileAll(ctx, b.dir, found, b.library)
 	problems = append(problems, bad...)
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	p := &Project{}
-	descriptions, bad := describeAll(ctx, found, probes)
+	p := &Project{Libraries: map[string][]byte{}}
+	descriptions, bad := b.reader.readAll(ctx, found, sources)
 	problems = append(problems, bad...)
 	for i, f := range found {
 		if descriptions[i] == nil {
 			continue
 		}
-		m, bad, warnings := manifest(dir, f, descriptions[i])
+		m, bad, warnings := manifest(b.dir, f, descriptions[i])
 		problems = append(problems, bad...)
 		p.Warnings = append(p.Warnings, warnings...)
 		source := sources[f.file]
 		sum := sha256.Sum256(source)
-		p.Functions = append(p.Functions, Function{Manifest: m, Source: source, Hash: hex.EncodeToString(sum[:]), ImportedAt: f.importedAt})
+		hash, _ := fn.Library(source)
+		if hash != "" {
+			p.Libraries[hash] = b.library.source
+		}
+		p.Functions = append(p.Functions, Function{Manifest: m, Source: source, Hash: hex.EncodeToString(sum[:]), Library: hash, ImportedAt: f.importedAt})
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -86,72 +128,101 @@ func Build(ctx context.Context, o Options) (*Project, error) {
 		problems.sort()
 		return nil, slices.Compact(problems) // what functions share is found with each
 	}
-	p.Warnings = append(p.Warnings, sharedModels(dir, p.Functions)...)
+	p.Warnings = append(p.Warnings, sharedModels(b.dir, p.Functions)...)
 	return p, nil
 }
 
-// entry makes the source of the module that a bundle begins with, for the
-// function in a file.
-type entry func(file string) string
+// prepare makes the library and the reader, unless those that are kept hold.
+func (b *Builder) prepare() error {
+	stamp := zodStamp(b.dir)
+	if b.library != nil && b.library.stamp == stamp {
+		return nil
+	}
+	l, err := libraryOf(b.dir, stamp)
+	if err != nil {
+		return err
+	}
+	b.Close()
+	b.library, b.reader = l, newReader(l)
+	return nil
+}
 
-// entryFunction is what is deployed. A file without a default export gives
-// undefined, which is noticed when the function is described.
+// entryFunction is the source of the module that the bundle of a file's function
+// begins with. A file without a default export gives undefined, which is noticed
+// when the function is read.
 func entryFunction(file string) string {
 	return "import * as definition from " + strconv.Quote("./"+file) + ";\nexport default definition.default;"
 }
 
 // compileAll bundles functions, by file. When some cannot be bundled it returns
 // those that can, so that what is wrong with them is found in the same round.
-func compileAll(ctx context.Context, dir string, all []found, e entry) (good []found, sources map[string][]byte, problems Problems) {
+func compileAll(ctx context.Context, dir string, all []found, l *library) (good []found, sources map[string][]byte, problems Problems) {
 	if len(all) == 0 {
 		return nil, nil, nil
 	}
-	sources, problems = compile(dir, all, e)
+	sources, problems = compile(dir, all, l)
 	if len(problems) == 0 {
 		return all, sources, nil
 	}
+	// One that is wrong leaves none of the others: halve until it is alone.
 	sources = map[string][]byte{}
-	for i := range all {
-		if ctx.Err() != nil {
-			break // the caller sees it too
+	var halve func(some []found)
+	halve = func(some []found) {
+		if len(some) == 1 || ctx.Err() != nil {
+			return // the caller sees the context too
 		}
-		if one, bad := compile(dir, all[i:i+1], e); len(bad) == 0 {
-			good = append(good, all[i])
-			maps.Copy(sources, one)
+		for _, half := range [][]found{some[:len(some)/2], some[len(some)/2:]} {
+			if built, bad := compile(dir, half, l); len(bad) > 0 {
+				halve(half)
+			} else {
+				good = append(good, half...)
+				maps.Copy(sources, built)
+			}
 		}
 	}
+	halve(all)
 	return good, sources, problems
 }
 
-// compile bundles functions in one pass, so that what they share is read once.
-func compile(dir string, all []found, e entry) (map[string][]byte, Problems) {
+// compile bundles functions. Those that need more of zod than the library has
+// get all of it.
+func compile(dir string, all []found, l *library) (map[string][]byte, Problems) {
+	out, problems := compileWith(dir, all, l, l.plugin(dir))
+	if len(problems) > 0 {
+		return nil, problems
+	}
+	var large []found
+	for _, f := range all {
+		if source := out[f.file]; isShared(source) && usesRare.Match(source) {
+			large = append(large, f)
+		}
+	}
+	if len(large) > 0 {
+		own, problems := compileWith(dir, large, l)
+		if len(problems) > 0 {
+			return nil, problems
+		}
+		maps.Copy(out, own)
+	}
+	return out, nil
+}
+
+// compileWith bundles functions in one pass, so that what they share is read once.
+func compileWith(dir string, all []found, l *library, plugins ...api.Plugin) (map[string][]byte, Problems) {
 	points := make([]api.EntryPoint, len(all))
 	for i, f := range all {
 		points[i] = api.EntryPoint{InputPath: entrySpace + ":" + f.file, OutputPath: strconv.Itoa(i)}
 	}
-	r := api.Build(api.BuildOptions{
-		AbsWorkingDir:       dir,
-		EntryPointsAdvanced: points,
-		Outdir:              dir, // nothing is written: it is what source maps are relative to
-		Bundle:              true,
-		Format:              api.FormatIIFE,
-		GlobalName:          "__syncline_fn",
-		Platform:            api.PlatformNeutral,
-		MainFields:          []string{"module", "main"},
-		Conditions:          []string{"import", "module", "default"},
-		Target:              api.ES2022,
-		Charset:             api.CharsetUTF8,
-		TreeShaking:         api.TreeShakingTrue,
-		LegalComments:       api.LegalCommentsNone,
-		Sourcemap:           api.SourceMapExternal,
-		SourcesContent:      api.SourcesContentExclude,
-		Metafile:            true,
-		LogLevel:            api.LogLevelSilent,
-		LogLimit:            0,
-		// Packages ask for it; there is no process.
-		Define:  map[string]string{"process.env.NODE_ENV": `"production"`},
-		Plugins: []api.Plugin{entries(dir, e), hostModules(), zodLocales()},
-	})
+	o := buildOptions(dir)
+	o.EntryPointsAdvanced = points
+	o.Outdir = dir // nothing is written: it is what source maps are relative to
+	o.GlobalName = "__syncline_fn"
+	o.Banner = map[string]string{"js": l.banner()}
+	o.Sourcemap = api.SourceMapExternal
+	o.SourcesContent = api.SourcesContentExclude
+	o.Metafile = true
+	o.Plugins = slices.Concat([]api.Plugin{entries(dir)}, plugins, []api.Plugin{hostModules(), zodLocales()})
+	r := api.Build(o)
 	if len(r.Errors) > 0 {
 		return nil, esbuildProblems(r.Errors)
 	}
@@ -168,13 +239,32 @@ func compile(dir string, all []found, e entry) (map[string][]byte, Problems) {
 		}
 		var code, places []byte
 		if !isMap {
-			code = rename(f.Contents, names)
+			code = l.settle(rename(f.Contents, names))
 		} else if places, err = ownPlaces(f.Contents); err != nil {
 			return nil, Problems{{Place: Place{File: all[i].file}, Message: err.Error()}}
 		}
 		out[all[i].file] = slices.Concat(code, out[all[i].file], places)
 	}
 	return out, nil
+}
+
+// buildOptions are what all bundles of a project have in common.
+func buildOptions(dir string) api.BuildOptions {
+	return api.BuildOptions{
+		AbsWorkingDir: dir,
+		Bundle:        true,
+		Format:        api.FormatIIFE,
+		Platform:      api.PlatformNeutral,
+		MainFields:    []string{"module", "main"},
+		Conditions:    []string{"import", "module", "default"},
+		Target:        api.ES2022,
+		Charset:       api.CharsetUTF8,
+		TreeShaking:   api.TreeShakingTrue,
+		LegalComments: api.LegalCommentsNone,
+		LogLevel:      api.LogLevelSilent,
+		// Packages ask for it; there is no process.
+		Define: map[string]string{"process.env.NODE_ENV": `"production"`},
+	}
 }
 
 // ownPlaces makes the line that carries a bundle's source map, with the

@@ -1,11 +1,13 @@
 package bundle
 
 import (
+	"bytes"
 	"context"
 	_ "embed"
 	"encoding/json"
 	"errors"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -14,14 +16,14 @@ import (
 	"syncline/internal/fn/quickjs"
 )
 
-//go:embed describe.js
-var describeJS string
-
-// entryDescribe is a bundle whose exec returns what the function says of
-// itself. It has zod's toJSONSchema in it; what is deployed does not.
-func entryDescribe(file string) string {
-	return "import * as definition from " + strconv.Quote("./"+file) + ";\nimport * as zod from \"zod\";\n" + describeJS
-}
+// read.js evaluates one bundle after another, describe.js says what each says
+// of itself.
+var (
+	//go:embed read.js
+	readJS string
+	//go:embed describe.js
+	describeJS string
+)
 
 // description is the result of evaluating a function once.
 type description struct {
@@ -48,18 +50,36 @@ type description struct {
 	Problems             []struct{ Field, Name, Message, Hint string }
 }
 
-// describeAll evaluates every function, two at a time.
-func describeAll(ctx context.Context, all []found, probes map[string][]byte) ([]*description, Problems) {
-	engine := quickjs.New(quickjs.Options{})
-	defer engine.Close()
+// reader reads what bundles say of themselves. Evaluating the library takes much
+// longer than evaluating a bundle, so many are read in one context.
+type reader struct {
+	engine  *quickjs.Engine
+	library *library
+	source  []byte
+}
+
+// readers is how many bundles are read at a time.
+const readers = 2
+
+func newReader(l *library) *reader {
+	return &reader{
+		engine:  quickjs.New(quickjs.Options{WarmCalls: 500}),
+		library: l, source: fn.WithLibrary(strings.Repeat("0", 64), []byte(describeJS+readJS)),
+	}
+}
+
+func (r *reader) close() { r.engine.Close() }
+
+// readAll reads every function, some at a time.
+func (r *reader) readAll(ctx context.Context, all []found, sources map[string][]byte) ([]*description, Problems) {
 	out := make([]*description, len(all))
 	failed := make([]*Problem, len(all))
 	var workers sync.WaitGroup
 	next := make(chan int)
-	for range 2 {
+	for n := range readers {
 		workers.Go(func() {
 			for i := range next {
-				d, err := describe(ctx, engine, probes[all[i].file])
+				d, err := r.read(ctx, "reader "+strconv.Itoa(n), sources[all[i].file])
 				if err != nil {
 					failed[i] = evaluationProblem(all[i], err)
 					continue
@@ -82,16 +102,50 @@ func describeAll(ctx context.Context, all []found, probes map[string][]byte) ([]
 	return out, problems
 }
 
-func describe(ctx context.Context, engine *quickjs.Engine, probe []byte) (*description, error) {
-	text, err := engine.Run(ctx, fn.Call{
-		Entry:  fn.EntryExec,
-		Bundle: func(context.Context) ([]byte, error) { return probe, nil },
-		// Each probe is its own bundle; the hash only has to tell them apart.
-		BundleHash: string(probe),
-		Limits:     fn.Limits{Wall: time.Minute, CPU: 10 * time.Second},
-	}, noHost{})
+// read reads one function in the context of a key.
+func (r *reader) read(ctx context.Context, key string, source []byte) (*description, error) {
+	code, _, _ := bytes.Cut(source, []byte("\n//# sourceMappingURL=")) // not for eval
+	input, err := json.Marshal(map[string]string{"source": string(code)})
 	if err != nil {
 		return nil, err
+	}
+	call := fn.Call{
+		Entry: fn.EntryExec, BundleHash: "read", Input: input, WarmKey: key,
+		Bundle:  func(context.Context) ([]byte, error) { return r.source, nil },
+		Library: func(context.Context, string) ([]byte, error) { return r.library.full, nil },
+		Limits:  fn.Limits{Wall: time.Minute, CPU: 10 * time.Second},
+	}
+	text, err := r.engine.Run(ctx, call, noHost{})
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, err
+		}
+		// Alone, in a context of its own, it fails with places in its files; and
+		// what only another function's leavings broke is read after all.
+		return r.readAlone(ctx, call, source, err)
+	}
+	var d description
+	if err := json.Unmarshal(text, &d); err != nil {
+		return nil, syncline.Errorf(syncline.CodeInvalid, "what the function says of itself cannot be read: %w", err)
+	}
+	return &d, nil
+}
+
+// readAlone reads a function again that could not be read among others, because
+// of first.
+func (r *reader) readAlone(ctx context.Context, call fn.Call, source []byte, first error) (*description, error) {
+	probe := call
+	probe.WarmKey, probe.BundleHash = "", string(source)
+	probe.Bundle = func(context.Context) ([]byte, error) { return source, nil }
+	probe.Library = func(context.Context, string) ([]byte, error) { return r.library.source, nil }
+	probe.Entry = "nothing" // loading it is all
+	if _, err := r.engine.Run(ctx, probe, noHost{}); err != nil && err.Error() != "the function has no nothing" {
+		return nil, err
+	}
+	call.WarmKey = ""
+	text, err := r.engine.Run(ctx, call, noHost{})
+	if err != nil {
+		return nil, first
 	}
 	var d description
 	if err := json.Unmarshal(text, &d); err != nil {

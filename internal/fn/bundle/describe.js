@@ -1,4 +1,6 @@
-// Runs after the imports of the function's module (definition) and zod.
+// describe says what a function's module (definition) says of it; zod is the
+// project's, undefined when it has none.
+function describe(definition, zod) {
 const found = [];
 const wrong = (field, message, name, hint) => { found.push({ field, name: name ?? '', message, hint: hint ?? '' }); return undefined; };
 
@@ -6,7 +8,7 @@ const schema = (field, value, name) => {
   if (value === undefined || value === null) return undefined;
   const old = value._def && !value._zod; // of zod 3
   if (!old && (typeof value !== 'object' || !value._zod)) return wrong(field, 'is not a zod schema', name);
-  if (old || typeof zod.toJSONSchema !== 'function') return wrong(field, 'is a schema of a zod before version 4, which cannot be read', name, 'run npm install zod@^4');
+  if (old || typeof zod?.toJSONSchema !== 'function') return wrong(field, 'is a schema of a zod before version 4, which cannot be read', name, 'run npm install zod@^4');
   try {
     return zod.toJSONSchema(value, { unrepresentable: 'any', io: 'input' });
   } catch (e) {
@@ -35,26 +37,23 @@ const byModel = (field, value, models, check, form) => {
 };
 const isStrings = (v) => Array.isArray(v) && v.every((s) => typeof s === 'string' && s !== '');
 
-export default {
-  exec: async () => {
-    const d = definition.default;
-    if (d === null || typeof d !== 'object' || typeof d.__type !== 'string') return { type: '', problems: [] };
-    const models = {};
-    if (d.models !== undefined) {
-      if (d.models === null || typeof d.models !== 'object') wrong('models', 'is not an object of zod schemas');
-      else for (const [name, model] of Object.entries(d.models)) models[name] = schema('models', model, name) ?? {};
-    }
-    return {
-      type: d.__type, description: string('description', d.description), version: string('version', d.version),
-      frequency: string('frequency', d.frequency), autoStart: d.autoStart === undefined ? undefined : Boolean(d.autoStart), models,
-      metadata: schema('metadata', d.metadata), checkpoint: schema('checkpoint', d.checkpoint),
-      input: schema('input', d.input), output: schema('output', d.output), event: string('event', d.event),
-      webhookSubscriptions: strings('webhookSubscriptions', d.webhookSubscriptions), hasExec: typeof d.exec === 'function',
-      hasOnWebhook: typeof d.onWebhook === 'function', scopes: strings('scopes', d.scopes), order: string('order', d.order),
-      reconcile: string('reconcile', d.reconcile), rewindContested: d.rewindContested === true,
-      history: byModel('history', d.history, models, (v) => typeof v === 'string', "history: { Issue: '90 days' }"),
-      ignoredFields: byModel('ignoredFields', d.ignoredFields, models, isStrings, "ignoredFields: { Issue: ['last_viewed_at'] }"),
-      problems: found,
-    };
-  },
-};
+  const d = definition.default;
+  if (d === null || typeof d !== 'object' || typeof d.__type !== 'string') return { type: '', problems: [] };
+  const models = {};
+  if (d.models !== undefined) {
+    if (d.models === null || typeof d.models !== 'object') wrong('models', 'is not an object of zod schemas');
+    else for (const [name, model] of Object.entries(d.models)) models[name] = schema('models', model, name) ?? {};
+  }
+  return {
+    type: d.__type, description: string('description', d.description), version: string('version', d.version),
+    frequency: string('frequency', d.frequency), autoStart: d.autoStart === undefined ? undefined : Boolean(d.autoStart), models,
+    metadata: schema('metadata', d.metadata), checkpoint: schema('checkpoint', d.checkpoint),
+    input: schema('input', d.input), output: schema('output', d.output), event: string('event', d.event),
+    webhookSubscriptions: strings('webhookSubscriptions', d.webhookSubscriptions), hasExec: typeof d.exec === 'function',
+    hasOnWebhook: typeof d.onWebhook === 'function', scopes: strings('scopes', d.scopes), order: string('order', d.order),
+    reconcile: string('reconcile', d.reconcile), rewindContested: d.rewindContested === true,
+    history: byModel('history', d.history, models, (v) => typeof v === 'string', "history: { Issue: '90 days' }"),
+    ignoredFields: byModel('ignoredFields', d.ignoredFields, models, isStrings, "ignoredFields: { Issue: ['last_viewed_at'] }"),
+    problems: found,
+  };
+}

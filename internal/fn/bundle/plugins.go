@@ -15,13 +15,13 @@ import (
 const entrySpace = "syncline-entry"
 
 // entries resolves them.
-func entries(dir string, e entry) api.Plugin {
+func entries(dir string) api.Plugin {
 	return api.Plugin{Name: "entries", Setup: func(b api.PluginBuild) {
 		b.OnResolve(api.OnResolveOptions{Filter: "^" + entrySpace + ":"}, func(a api.OnResolveArgs) (api.OnResolveResult, error) {
 			return api.OnResolveResult{Path: strings.TrimPrefix(a.Path, entrySpace+":"), Namespace: entrySpace}, nil
 		})
 		b.OnLoad(api.OnLoadOptions{Filter: ".*", Namespace: entrySpace}, func(a api.OnLoadArgs) (api.OnLoadResult, error) {
-			text := e(a.Path)
+			text := entryFunction(a.Path)
 			return api.OnLoadResult{Contents: &text, ResolveDir: dir, Loader: api.LoaderJS}, nil
 		})
 	}}
@@ -34,7 +34,6 @@ var hosted = map[string]string{
 	"crypto":   "globalThis.crypto",
 	"buffer":   "{ Buffer }",
 	"url":      "{ URL, URLSearchParams }",
-	"zod":      "{}", // only where there is none
 }
 
 // builtins are Node's own modules; those that are not hosted cannot be had.
@@ -45,14 +44,10 @@ func hostModules() api.Plugin {
 	return api.Plugin{Name: "host-modules", Setup: func(b api.PluginBuild) {
 		b.OnResolve(api.OnResolveOptions{Filter: `^[^./]`}, func(a api.OnResolveArgs) (api.OnResolveResult, error) {
 			name := strings.TrimPrefix(a.Path, "node:")
-			if _, ok := hosted[name]; ok && name != "zod" {
+			if _, ok := hosted[name]; ok {
 				return api.OnResolveResult{Path: name, Namespace: "syncline-host"}, nil
 			}
 			if (a.Path == "zod" || strings.HasPrefix(a.Path, "zod/")) && !installed(a.ResolveDir, "zod") {
-				if a.Namespace == entrySpace {
-					// We ask for it to read schemas; a project may have none.
-					return api.OnResolveResult{Path: "zod", Namespace: "syncline-host"}, nil
-				}
 				return api.OnResolveResult{Errors: []api.Message{{
 					Text: "the package zod is not installed", Detail: "run npm install in the project",
 				}}}, nil
@@ -75,14 +70,19 @@ func hostModules() api.Plugin {
 }
 
 // installed reports whether a package is in a node_modules above dir.
-func installed(dir, name string) bool {
+func installed(dir, name string) bool { return packageDir(dir, name) != "" }
+
+// packageDir is the folder of a package in the nearest node_modules above dir
+// that has it, or "".
+func packageDir(dir, name string) string {
 	for {
-		if info, err := os.Stat(filepath.Join(dir, "node_modules", name)); err == nil && info.IsDir() {
-			return true
+		folder := filepath.Join(dir, "node_modules", name)
+		if info, err := os.Stat(folder); err == nil && info.IsDir() {
+			return folder
 		}
 		parent := filepath.Dir(dir)
 		if parent == dir {
-			return false
+			return ""
 		}
 		dir = parent
 	}

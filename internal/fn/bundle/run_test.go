@@ -3,8 +3,10 @@ package bundle_test
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -132,7 +134,8 @@ func TestBundlesRun(t *testing.T) {
 			h := &host{}
 			out, err := engine.Run(t.Context(), fn.Call{
 				Entry: c.entry, BundleHash: f.Hash, Bundle: func(context.Context) ([]byte, error) { return f.Source, nil },
-				Input: json.RawMessage(c.input), Limits: fn.Limits{Wall: time.Minute},
+				Library: func(_ context.Context, hash string) ([]byte, error) { return p.Libraries[hash], nil },
+				Input:   json.RawMessage(c.input), Limits: fn.Limits{Wall: time.Minute},
 			}, h)
 			if c.wrong != nil {
 				wrong, ok := errors.AsType[*fn.ScriptError](err)
@@ -238,43 +241,103 @@ func TestABundleDoesNotDependOnTheOtherFunctions(t *testing.T) {
 	}
 }
 
-func TestWhatIsDeployedHoldsOnlyWhatItUses(t *testing.T) {
+func TestZodIsSharedWhereItIsTheProjects(t *testing.T) {
 	t.Parallel()
 	slow(t)
-	for _, c := range []struct {
-		name, exec string
-		used       bool
-	}{
-		{"a sync that parses does not hold toJSONSchema", `async () => Issue.parse({ id: '1' })`, false},
-		{"a sync that makes JSON Schemas holds toJSONSchema", `async () => z.toJSONSchema(Issue)`, true},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
-			p := build(t, project(t, parse(`
+	dir := project(t, parse(`
 -- index.ts --
 import './github/syncs/issues.js';
+import './github/actions/plain.js';
+import './github/actions/schemas.js';
+import './github/actions/checked.js';
 -- github/syncs/issues.ts --
 import { createSync } from 'nango';
 import * as z from 'zod';
 const Issue = z.object({ id: z.string() });
-export default createSync({ frequency: 'every hour', models: { Issue }, exec: `+c.exec+` });
-`)))
-			source := string(p.Functions[0].Source)
-			for _, part := range []string{"function toJSONSchema(", "allProcessors = {"} {
-				if strings.Contains(source, part) != c.used {
-					t.Errorf("%q in the bundle: %t, want %t", part, !c.used, c.used)
-				}
-			}
-			for _, part := range []string{"locales/de.js", "node_modules/zod/v3", "sourcesContent\":["} {
-				if strings.Contains(source, part) {
-					t.Errorf("%q is in the bundle", part)
-				}
-			}
-			const most = 256 << 10
-			if len(source) > most {
-				t.Errorf("the bundle has %d bytes, more than %d", len(source), most)
-			}
-		})
+export default createSync({ frequency: 'every hour', models: { Issue }, exec: async () => Issue.parse({ id: '1' }) });
+-- github/actions/plain.ts --
+import { createAction } from 'nango';
+export default createAction({ exec: async () => 'zod' });
+-- github/actions/schemas.ts --
+import { createAction } from 'nango';
+import { z } from 'zod';
+export default createAction({ input: z.object({ a: z.string() }), exec: async () => z.toJSONSchema(z.string()) });
+-- github/actions/checked.ts --
+import { createAction } from 'nango';
+import { check } from 'checker';
+export default createAction({ exec: async () => check('a') });
+`))
+	write(t, dir, "node_modules/checker/package.json", []byte(`{"name":"checker","main":"index.js"}`))
+	write(t, dir, "node_modules/checker/index.js", []byte("const z = require('zod');\nexports.check = (v) => z.string().parse(v);\n"))
+	write(t, dir, "node_modules/checker/node_modules/zod/index.js", []byte("exports.string = () => ({ parse: (v) => 'its own zod: ' + v });\n"))
+	p := build(t, dir)
+	if len(p.Libraries) != 1 {
+		t.Fatalf("there are %d libraries", len(p.Libraries))
+	}
+	issues, plain, checked := function(t, p, "issues"), function(t, p, "plain"), function(t, p, "checked")
+	library := p.Libraries[issues.Library]
+	if sum := fmt.Sprintf("%x", sha256.Sum256(library)); sum != issues.Library {
+		t.Errorf("the library %s has the hash %s", issues.Library, sum)
+	}
+	if hash, ok := fn.Library(issues.Source); !ok || hash != issues.Library || len(issues.Source) > 4<<10 {
+		t.Errorf("the sync continues %q and has %d bytes", hash, len(issues.Source))
+	}
+	schemas := function(t, p, "schemas")
+	if !strings.Contains(string(schemas.Source), "function toJSONSchema(") {
+		t.Error("what makes JSON Schemas does not hold a zod that does")
+	}
+	for _, f := range []*bundle.Function{plain, schemas, checked} {
+		if _, ok := fn.Library(f.Source); ok || f.Library != "" {
+			t.Errorf("%s continues a library that it does not use", f.Manifest.Name)
+		}
+	}
+	if !strings.Contains(string(checked.Source), "its own zod") {
+		t.Error("a package did not keep its own zod")
+	}
+	if len(library) > 224<<10 {
+		t.Errorf("the library has %d bytes", len(library))
+	}
+	for _, part := range []string{"locales/de.js", "node_modules/zod/v3", dir} {
+		if strings.Contains(string(library), part) {
+			t.Errorf("%q is in the library", part)
+		}
+	}
+}
+
+func TestABuilderSeesWhatChanges(t *testing.T) {
+	t.Parallel()
+	slow(t)
+	dir := project(t, issues)
+	b, err := bundle.NewBuilder(bundle.Options{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	first, err := b.Build(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := b.Build(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range first.Functions {
+		if first.Functions[i].Hash != again.Functions[i].Hash {
+			t.Errorf("%s changed", first.Functions[i].Manifest.Name)
+		}
+	}
+	write(t, dir, "github/syncs/labels.ts", []byte("import { createSync } from 'nango';\nexport default createSync({ frequency: 'never' });\n"))
+	if _, err := b.Build(t.Context()); err == nil {
+		t.Error("a wrong function is built")
+	}
+	for _, f := range issues.Files {
+		if f.Name == "github/syncs/labels.ts" {
+			write(t, dir, f.Name, f.Data)
+		}
+	}
+	mended, err := b.Build(t.Context())
+	if err != nil || len(mended.Functions) != len(first.Functions) {
+		t.Errorf("once it is mended: %v", err)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"container/list"
 	"context"
 	"encoding/json"
+	"strings"
 	"sync"
 	"time"
 
@@ -32,8 +33,10 @@ type Engine struct {
 
 	mu      sync.Mutex
 	bundles map[string]*bundle
-	idle    map[string]*list.Element // warm key and bundle → *context
-	lru     *list.List               // newest first
+	// libraries are what bundles continue, by hash.
+	libraries map[string]*library
+	idle      map[string]*list.Element // warm key and bundle → *context
+	lru       *list.List               // newest first
 }
 
 var _ fn.Runner = (*Engine)(nil)
@@ -49,7 +52,7 @@ func New(o Options) *Engine {
 	if o.WarmAge == 0 {
 		o.WarmAge = 10 * time.Minute
 	}
-	return &Engine{o: o, bundles: map[string]*bundle{}, idle: map[string]*list.Element{}, lru: list.New()}
+	return &Engine{o: o, bundles: map[string]*bundle{}, libraries: map[string]*library{}, idle: map[string]*list.Element{}, lru: list.New()}
 }
 
 // Close lets go of idle contexts. Calls that run are not affected.
@@ -128,10 +131,24 @@ type bundle struct {
 	once     sync.Once
 	source   []byte
 	bytecode []byte
+	library  *library // nil: it continues none
 	needs    needs
 	err      error
 	frames   frames
 }
+
+// library is a script that bundles continue, compiled once.
+type library struct {
+	once     sync.Once
+	source   []byte
+	bytecode []byte
+	needs    needs
+	err      error
+}
+
+// libraryRows moves the lines of libraries beyond those of any bundle, so that
+// a frame of a library is not taken for one of the bundle's own.
+const libraryRows = 1_000_000
 
 // maxBundles bounds how many compiled bundles are kept.
 const maxBundles = 1000
@@ -146,12 +163,21 @@ func (e *Engine) bundle(ctx context.Context, call fn.Call) (*bundle, error) {
 		if err != nil {
 			return nil, err
 		}
+		var l *library
+		if hash, ok := fn.Library(source); ok {
+			if l, err = e.library(ctx, call, hash); err != nil {
+				return nil, err
+			}
+		}
 		e.mu.Lock()
 		if b = e.bundles[call.BundleHash]; b == nil {
 			if len(e.bundles) >= maxBundles {
 				clear(e.bundles)
 			}
-			b = &bundle{source: source, needs: needsOf(source)}
+			b = &bundle{source: source, library: l, needs: needsOf(source)}
+			if l != nil {
+				b.needs = b.needs.or(l.needs)
+			}
 			e.bundles[call.BundleHash] = b
 		}
 	}
@@ -161,6 +187,41 @@ func (e *Engine) bundle(ctx context.Context, call fn.Call) (*bundle, error) {
 		return nil, &fn.ScriptError{Name: "SyntaxError", Message: "the bundle cannot be compiled: " + b.err.Error()}
 	}
 	return b, nil
+}
+
+// maxLibraries bounds how many compiled libraries are kept. A project has one.
+const maxLibraries = 50
+
+func (e *Engine) library(ctx context.Context, call fn.Call, hash string) (*library, error) {
+	e.mu.Lock()
+	l := e.libraries[hash]
+	e.mu.Unlock()
+	if l == nil {
+		if call.Library == nil {
+			return nil, syncline.Errorf(syncline.CodeInternal, "the bundle %s continues a library, and there is nobody to ask for it", call.BundleHash)
+		}
+		source, err := call.Library(ctx, hash)
+		if err != nil {
+			return nil, err
+		}
+		e.mu.Lock()
+		if l = e.libraries[hash]; l == nil {
+			if len(e.libraries) >= maxLibraries {
+				clear(e.libraries)
+			}
+			l = &library{source: source, needs: needsOf(source)}
+			e.libraries[hash] = l
+		}
+		e.mu.Unlock()
+	}
+	l.once.Do(func() {
+		l.bytecode, l.err = compile(strings.Repeat("\n", libraryRows) + string(l.source))
+		l.source = nil
+	})
+	if l.err != nil {
+		return nil, &fn.ScriptError{Name: "SyntaxError", Message: "the library of the bundle cannot be compiled: " + l.err.Error()}
+	}
+	return l, nil
 }
 
 // compile makes bytecode. It is never taken from outside: QuickJS does not

@@ -29,6 +29,10 @@ func needsOf(source []byte) needs {
 	return n
 }
 
+func (n needs) or(m needs) needs {
+	return needs{web: n.web || m.web, node: n.node || m.node, intl: n.intl || m.intl}
+}
+
 // script is a prelude script, compiled once in a process.
 type script func() ([]byte, error)
 

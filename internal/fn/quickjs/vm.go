@@ -90,7 +90,12 @@ func (v *vm) load(ctx context.Context, limits fn.Limits) error {
 	if err := v.js.SetEvalTimeout(setup); err != nil {
 		return syncline.Errorf(syncline.CodeInternal, "cannot bound the loading of a bundle: %w", err)
 	}
-	_, err = v.js.EvalBytecode(v.bundle.bytecode)
+	if l := v.bundle.library; l != nil {
+		_, err = v.js.EvalBytecode(l.bytecode)
+	}
+	if err == nil {
+		_, err = v.js.EvalBytecode(v.bundle.bytecode)
+	}
 	switch {
 	case err == nil:
 		return nil

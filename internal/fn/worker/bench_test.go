@@ -29,7 +29,8 @@ func benchmarked(b *testing.B) (*worker.Pool, fn.Call) {
 	f := project.Functions[0]
 	return p, fn.Call{
 		EnvironmentID: 1, Entry: fn.EntryOnWebhook, BundleHash: f.Hash,
-		Bundle: func(context.Context) ([]byte, error) { return f.Source, nil },
+		Bundle:  func(context.Context) ([]byte, error) { return f.Source, nil },
+		Library: func(_ context.Context, hash string) ([]byte, error) { return project.Libraries[hash], nil },
 		Input: json.RawMessage(`{"action":"opened","issue":{"id":1,"number":1,"title":"x","html_url":"u","created_at":"2026-01-01T00:00:00Z",` +
 			`"updated_at":"2026-01-01T00:00:00Z","body":"` + strings.Repeat("lorem ", 1000) + `"}}`),
 	}

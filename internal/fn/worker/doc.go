@@ -27,5 +27,7 @@
 //	pong    w→s   answers a ping at once
 //
 // The bundle of a run is asked for with the method "$bundle", whose answer is
-// the source itself, when the worker does not have it.
+// the source itself, when the worker does not have it. With arguments, a JSON
+// string, the method asks for the library of that hash, which a bundle
+// continues.
 package worker

@@ -248,7 +248,7 @@ func (w *process) asked(id uint32, r *run, p []byte) error {
 		var out []byte
 		var err error
 		if method == methodBundle {
-			out, err = r.call.Bundle(r.ctx)
+			out, err = r.source(args)
 		} else {
 			out, err = r.host.Call(r.ctx, method, args)
 		}
@@ -261,6 +261,19 @@ func (w *process) asked(id uint32, r *run, p []byte) error {
 		_ = w.out.write(kindAnswer, id, ask, []byte{1}, encodeError(err))
 	})
 	return nil
+}
+
+// source is the bundle of a run, or the library that it continues when args
+// name one.
+func (r *run) source(args []byte) ([]byte, error) {
+	if len(args) == 0 {
+		return r.call.Bundle(r.ctx)
+	}
+	var hash string
+	if err := json.Unmarshal(args, &hash); err != nil || r.call.Library == nil {
+		return nil, syncline.Errorf(syncline.CodeInternal, "the worker asked for a library that there is not: %s", args)
+	}
+	return r.call.Library(r.ctx, hash)
 }
 
 // end fails the runs of a worker that is gone.

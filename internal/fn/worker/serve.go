@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"sync"
 
 	"syncline"
@@ -120,6 +121,9 @@ func (s *server) start(ctx context.Context, f frame) error {
 	call := fn.Call{
 		RunID: head.RunID, Entry: head.Entry, BundleHash: head.BundleHash, Input: f.payload[4+n:], Context: head.Context, Limits: head.Limits, WarmKey: head.WarmKey,
 		Bundle: func(ctx context.Context) ([]byte, error) { return r.ask(ctx, methodBundle, nil) },
+		Library: func(ctx context.Context, hash string) ([]byte, error) {
+			return r.ask(ctx, methodBundle, []byte(strconv.Quote(hash)))
+		},
 	}
 	s.running.Go(func() {
 		defer cancel()

@@ -235,3 +235,48 @@ func TestLargePayloadsGoThrough(t *testing.T) {
 		t.Errorf("got %.100s, %v", out, err)
 	}
 }
+
+func TestBundlesThatContinueALibraryShareIt(t *testing.T) {
+	t.Parallel()
+	p := processes(t, worker.Options{Workers: 1})
+	var sent atomic.Int32
+	library := "globalThis.shared = {\n\tadd(a, b) { return a + b },\n\tfail() { throw new Error('of the library') },\n};"
+	call := func(body string) fn.Call {
+		c := newCall("")
+		text := string(fn.WithLibrary(strings.Repeat("ab", 32), []byte("var __syncline_fn = { exec: async (nango, input) => { "+body+" } };")))
+		c.BundleHash = text
+		c.Bundle = func(context.Context) ([]byte, error) { return []byte(text), nil }
+		c.Library = func(_ context.Context, hash string) ([]byte, error) {
+			sent.Add(1)
+			if hash != strings.Repeat("ab", 32) {
+				t.Errorf("the library %s was asked for", hash)
+			}
+			return []byte(library), nil
+		}
+		return c
+	}
+	for i := range 3 {
+		out, err := p.Run(t.Context(), call(fmt.Sprintf("return shared.add(%d, 1)", i)), yes)
+		if err != nil || string(out) != fmt.Sprint(i+1) {
+			t.Errorf("call %d got %s, %v", i, out, err)
+		}
+	}
+	if n := sent.Load(); n != 1 {
+		t.Errorf("the library was sent %d times", n)
+	}
+	var script *fn.ScriptError
+	if _, err := p.Run(t.Context(), call("shared.fail()"), yes); !errors.As(err, &script) || script.Message != "of the library" {
+		t.Errorf("an error of the library is %v", err)
+	}
+	lost := call("return 1")
+	lost.BundleHash += " "
+	lost.Bundle = func(context.Context) ([]byte, error) {
+		return fn.WithLibrary(strings.Repeat("cd", 32), []byte("var __syncline_fn = {};")), nil
+	}
+	lost.Library = func(context.Context, string) ([]byte, error) {
+		return nil, syncline.Errorf(syncline.CodeNotFound, "there is no such bundle")
+	}
+	if _, err := p.Run(t.Context(), lost, yes); syncline.CodeOf(err) != syncline.CodeNotFound {
+		t.Errorf("without its library: %v", err)
+	}
+}

@@ -76,6 +76,19 @@ func (r *reader) Bundle(env int64, hash string) ([]byte, error) {
 	return slices.Clone(source), nil
 }
 
+func (r *reader) MissingBundles(env int64, hashes []string) ([]string, error) {
+	if err := r.open(); err != nil {
+		return nil, err
+	}
+	var missing []string
+	for _, hash := range hashes {
+		if _, ok := r.bundles.Get(bundleKey(env, hash)); !ok {
+			missing = append(missing, hash)
+		}
+	}
+	return missing, nil
+}
+
 func (t *tx) PutBundle(env int64, hash string, source []byte) error {
 	if _, err := t.Environment(env); err != nil {
 		return err

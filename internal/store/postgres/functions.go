@@ -53,6 +53,12 @@ func (r *reader) Bundle(env int64, hash string) ([]byte, error) {
 	return one(r, missing{"bundle", hash}, `SELECT source FROM bundles WHERE environment_id = $1 AND hash = $2`, (*row).bytes, env, hash)
 }
 
+func (r *reader) MissingBundles(env int64, hashes []string) ([]string, error) {
+	return all(r, `SELECT hash FROM unnest($2::text[]) WITH ORDINALITY AS h(hash, n)
+		WHERE NOT EXISTS (SELECT 1 FROM bundles b WHERE b.environment_id = $1 AND b.hash = h.hash COLLATE "C") ORDER BY n`,
+		(*row).text, env, hashes)
+}
+
 // holdFunction fails with not_found unless the function is live, and keeps it so
 // until the transaction ends.
 func (t *tx) holdFunction(env, id int64) error {

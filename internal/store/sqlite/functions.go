@@ -53,6 +53,20 @@ func (r *reader) Bundle(env int64, hash string) ([]byte, error) {
 	return one(r, missing{"bundle", hash}, `SELECT source FROM bundles WHERE environment_id = ? AND hash = ?`, (*row).bytes, env, hash)
 }
 
+func (r *reader) MissingBundles(env int64, hashes []string) ([]string, error) {
+	var missing []string
+	for _, hash := range hashes {
+		have, err := all(r, `SELECT 1 FROM bundles WHERE environment_id = ? AND hash = ?`, (*row).int64, env, hash)
+		if err != nil {
+			return nil, err
+		}
+		if len(have) == 0 {
+			missing = append(missing, hash)
+		}
+	}
+	return missing, nil
+}
+
 func (t *tx) PutBundle(env int64, hash string, source []byte) error {
 	_, _, err := t.exec(`INSERT INTO bundles (environment_id, hash, source, created_at) VALUES (?, ?, ?, ?)
 		ON CONFLICT (environment_id, hash) DO NOTHING`, env, hash, source, t.w.opts.Clock.Now())

@@ -116,4 +116,18 @@ var functionTests = []test{
 		same(t, "bundle", read(w, func(r store.Reader) ([]byte, error) { return r.Bundle(w.env.ID, "h1") }), source)
 		w.fails(syncline.CodeNotFound, func(tx store.Tx) error { _, err := tx.Bundle(w.env.ID, "h2"); return err })
 	}},
+	{"bundles that are missing are named in their order, and only of the environment", func(t *testing.T, w *world) {
+		other := syncline.Environment{Name: "other"}
+		w.update(func(tx store.Tx) error {
+			w.ok(tx.CreateEnvironment(&other))
+			w.ok(tx.PutBundle(other.ID, "h3", []byte("x")))
+			return tx.PutBundle(w.env.ID, "h1", []byte("x"))
+		})
+		for _, c := range []struct{ asked, want []string }{
+			{[]string{"h3", "h1", "h2"}, []string{"h3", "h2"}}, {[]string{"h1"}, nil}, {nil, nil},
+		} {
+			got := read(w, func(r store.Reader) ([]string, error) { return r.MissingBundles(w.env.ID, c.asked) })
+			same(t, "missing bundles", got, c.want)
+		}
+	}},
 }
