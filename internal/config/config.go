@@ -77,6 +77,8 @@ type Config struct {
 	RunLogMax       int           `group:"Functions" flag:"run-log-max" default:"100000" min:"1" help:"What an environment or a function may raise the kept lines of its logs to."`
 	RunOutputMax    Size          `group:"Functions" flag:"run-output-max" default:"64MiB" min:"1KiB" max:"128MiB" help:"What an environment or a function may raise the size of what it returns to."`
 	StallRuns       int           `group:"Functions" flag:"stall-runs" default:"3" min:"1" max:"1000" help:"Polls in a row that were cut at a limit and left the checkpoint where it was, after which the sync counts as stalled."`
+	GoEnvironments  string        `group:"Functions" flag:"go-environments" default:"" form:"names" help:"Environments that functions in Go, compiled into the binary, are deployed to when it starts, separated by commas; all by default."`
+	GoDeleteMissing bool          `group:"Functions" flag:"go-delete-missing" default:"false" help:"At the start, delete functions in Go that are deployed and not compiled into this binary, as a deployment deletes functions. Without it they stay, and their runs wait for a process that has them."`
 
 	EventMaxAttempts int           `group:"Retries" flag:"event-max-attempts" default:"5" min:"1" max:"100" help:"How often a webhook event is tried when its handler fails by itself, before it is dead and its lane goes on."`
 	LaneMaxWait      time.Duration `group:"Retries" flag:"lane-max-wait" default:"24h" min:"1s" help:"How long a lane waits for an external API that is unavailable before the event at its head is dead."`

@@ -25,6 +25,8 @@ type Polls struct {
 
 	previous previousDeletes
 
+	left leftWork
+
 	mu      sync.Mutex
 	cancels map[int64]context.CancelCauseFunc
 }
@@ -77,6 +79,9 @@ func (p *Polls) Poll(ctx context.Context, c schedule.Claim) {
 }
 
 func (p *Polls) poll(ctx context.Context, c schedule.Claim) error {
+	if left, err := p.leave(ctx, c); left || err != nil {
+		return err
+	}
 	s, run, err := p.begin(ctx, c)
 	if err != nil {
 		return err
