@@ -250,6 +250,7 @@ func (p *Polls) finish(ctx context.Context, c schedule.Claim, s *host.Subject, h
 	// The end is written also while shutting down.
 	ctx = context.WithoutCancel(ctx)
 	var ended syncline.Run
+	cause := err
 	commit := func(tx store.Tx) error {
 		ended = *run
 		if err := h.Fence(tx); err != nil {
@@ -262,7 +263,7 @@ func (p *Polls) finish(ctx context.Context, c schedule.Claim, s *host.Subject, h
 		i.PollRunID, i.LastPollRunID = 0, run.ID
 		stalled := i.Progress.Stalled()
 		if run.Status == syncline.RunFailed {
-			p.getOn(s, &i, &ended, err, now)
+			p.getOn(s, &i, &ended, cause, now)
 		}
 		switch ended.Status {
 		case syncline.RunSuccess:
