@@ -115,6 +115,8 @@ func newHarness(t *testing.T) *harness {
 	h := &harness{T: t, store: s, clock: c, hooks: &hooks{calls: map[string]int{}}, log: &bytes.Buffer{}}
 	control := &schedule.Control{Store: s, Clock: c, Wake: func() {}, Cancel: func(int64) {}}
 	h.deps = api.Deps{
+
+		Limits: syncline.RunLimits{Wall: 30 * time.Minute, LogLines: 10}, MostLimits: syncline.RunLimits{Wall: 24 * time.Hour},
 		Store: s, Secrets: sealer, Catalogue: providers, Syncs: control, Hooks: h.hooks, Clock: c, PublicURL: "https://sync.example.com/",
 		Log:      slog.New(slog.NewTextHandler(&lockedWriter{w: h.log}, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Ready:    func(context.Context) error { return h.readyErr },

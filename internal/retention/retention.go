@@ -80,6 +80,7 @@ func (s *Sweeper) sweepDeliveries(ctx context.Context, now time.Time) error {
 		func(tx store.Tx) (int, error) { return tx.PurgeDeliveries(now.Add(-s.Deliveries), step) },
 		func(tx store.Tx) (int, error) { return tx.PurgeRuns(now.Add(-s.Runs), step) },
 		func(tx store.Tx) (int, error) { return tx.PurgeNotifications(now.Add(-s.Runs), step) },
+		func(tx store.Tx) (int, error) { return tx.PurgeLocks(now, step) },
 	} {
 		for n := 1; n > 0; {
 			err := s.Store.Update(ctx, store.Relaxed, func(tx store.Tx) (err error) {
