@@ -79,6 +79,8 @@ type Reader interface {
 	RunReader
 	RecordReader
 	NotificationReader
+	VariableReader
+	LockReader
 }
 
 // Tx reads and writes within one transaction; reads see its own writes.
@@ -94,6 +96,8 @@ type Tx interface {
 	RunWriter
 	RecordWriter
 	NotificationWriter
+	VariableWriter
+	LockWriter
 	Housekeeping
 }
 
@@ -197,6 +201,8 @@ type FunctionWriter interface {
 	// or revived function is enabled, another keeps its switch; f.Enabled tells.
 	DeployFunction(f *syncline.Function, v *syncline.FunctionVersion) error
 	SetFunctionEnabled(env, id int64, enabled bool) error
+	// SetFunctionRun sets how the function runs; deploying it keeps that.
+	SetFunctionRun(env, id int64, s syncline.RunSettings) error
 	// DeleteFunction marks the function and its instances deleted, as
 	// [ConnectionWriter.DeleteConnection] does for a connection's.
 	DeleteFunction(env, id int64, at time.Time) error
@@ -467,6 +473,37 @@ type NotificationWriter interface {
 	UpdateNotification(n *syncline.Notification) error
 }
 
+// VariableReader reads the variables of environments.
+type VariableReader interface {
+	Variables(env int64) ([]syncline.Variable, error) // by name
+}
+
+// VariableWriter writes the variables of environments.
+type VariableWriter interface {
+	// PutVariable makes or replaces the variable of that name.
+	PutVariable(v *syncline.Variable) error
+	DeleteVariable(env int64, name string) error
+}
+
+// LockReader reads the locks of functions.
+type LockReader interface {
+	// Lock finds a lock, also one that is past its end.
+	Lock(env int64, key string) (syncline.Lock, error)
+}
+
+// LockWriter writes the locks of functions.
+type LockWriter interface {
+	// AcquireLock gives l to its owner when nobody has it, when who has it is past
+	// its end at now, or when the owner has it already: its end moves then. ok
+	// tells whether the owner has it.
+	AcquireLock(l *syncline.Lock, now time.Time) (ok bool, err error)
+	// ReleaseLock frees a lock if the owner has it, and reports whether it had:
+	// one that is past its end at now counts as free.
+	ReleaseLock(env int64, key, owner string, now time.Time) (bool, error)
+	// ReleaseLocks frees every lock of an owner and returns how many there were.
+	ReleaseLocks(env int64, owner string) (int, error)
+}
+
 // Housekeeping removes what nobody needs any more, over all environments. Each call
 // handles at most limit rows and returns how many it did.
 type Housekeeping interface {
@@ -475,6 +512,8 @@ type Housekeeping interface {
 	ReleaseLeases() error
 	// PurgeRuns removes runs, with their logs, that finished before t.
 	PurgeRuns(t time.Time, limit int) (int, error)
+	// PurgeLocks removes locks that ended before t.
+	PurgeLocks(t time.Time, limit int) (int, error)
 	// PurgeNotifications removes delivered and failed notifications made before t.
 	PurgeNotifications(t time.Time, limit int) (int, error)
 	// PurgeDeliveries removes the states of deliveries that ended (processed,

@@ -38,6 +38,18 @@ func (t *tx) PurgeRuns(before time.Time, n int) (int, error) {
 	return len(old), nil
 }
 
+func (t *tx) PurgeLocks(before time.Time, n int) (int, error) {
+	if err := t.open(); err != nil {
+		return 0, err
+	}
+	old := each(&t.locks, func(l syncline.Lock) bool { return l.Until.Before(before) })
+	old = old[:min(limit(n), len(old))]
+	for _, l := range old {
+		t.locks.Delete(named(l.EnvironmentID, l.Key))
+	}
+	return len(old), nil
+}
+
 func (t *tx) PurgeNotifications(before time.Time, n int) (int, error) {
 	if err := t.open(); err != nil {
 		return 0, err

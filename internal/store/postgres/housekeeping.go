@@ -38,6 +38,12 @@ func (t *tx) PurgeRuns(before time.Time, n int) (int, error) {
 		`DELETE FROM runs USING unnest($1::bigint[], $2::bigint[]) AS gone (e, r) WHERE environment_id = e AND id = r`)
 }
 
+func (t *tx) PurgeLocks(before time.Time, n int) (int, error) {
+	purged, err := t.exec(`DELETE FROM function_locks WHERE (environment_id, key) IN (SELECT environment_id, key FROM function_locks
+		WHERE until < $1 LIMIT $2)`, before, limit(n))
+	return int(purged), err
+}
+
 func (t *tx) PurgeNotifications(before time.Time, n int) (int, error) {
 	purged, err := t.exec(`DELETE FROM notifications WHERE id IN (SELECT id FROM notifications
 		WHERE status <> 'pending' AND created_at < $1 ORDER BY created_at LIMIT $2)`, before, limit(n))

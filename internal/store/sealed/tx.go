@@ -89,6 +89,8 @@ type writer interface {
 	store.RunWriter
 	store.RecordWriter
 	store.NotificationWriter
+	store.VariableWriter
+	store.LockWriter
 	store.Housekeeping
 }
 

@@ -32,6 +32,12 @@ func (t *tx) PurgeRuns(before time.Time, n int) (int, error) {
 	return len(runs), nil
 }
 
+func (t *tx) PurgeLocks(before time.Time, n int) (int, error) {
+	purged, _, err := t.exec(`DELETE FROM function_locks WHERE (environment_id, key) IN (SELECT environment_id, key FROM function_locks
+		WHERE until < ? LIMIT ?)`, before, limit(n))
+	return int(purged), err
+}
+
 func (t *tx) PurgeNotifications(before time.Time, n int) (int, error) {
 	purged, _, err := t.exec(`DELETE FROM notifications WHERE id IN (SELECT id FROM notifications
 		WHERE status <> 'pending' AND created_at < ? ORDER BY created_at LIMIT ?)`, before, limit(n))

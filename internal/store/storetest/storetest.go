@@ -43,6 +43,8 @@ func Run(t *testing.T, open Open, options ...Option) {
 		{"windows", windowTests},
 		{"history", historyTests},
 		{"notifications", notificationTests},
+		{"variables", variableTests},
+		{"locks", lockTests},
 		{"housekeeping", housekeepingTests},
 		{"transactions", transactionTests},
 		{"isolation", isolationTests},
