@@ -62,6 +62,9 @@ type Deps struct {
 	MaxBody       int64
 	MaxDeployBody int64
 	MaxPage       int64
+	// Limits are those of a run that says no others, MostLimits what it may say at
+	// most; zero fields are unknown, and bound nothing. Wall times are those of polls.
+	Limits, MostLimits syncline.RunLimits
 	// Stall is how long a caller may take to receive one part of a page of
 	// records, some 256 KB, before its connection is closed; 0 takes the default.
 	Stall time.Duration
@@ -215,6 +218,11 @@ func (s *server) routes() {
 	s.handle("GET /runs/{uuid}/logs", s.listLogs)
 	s.handle("GET /deliveries", s.listDeliveries)
 	s.handle("GET /status", s.status)
+	s.handle("GET /integrations/{uniqueKey}/functions", s.listFunctions)
+	s.handle("PATCH /integrations/{uniqueKey}/functions/{name}", s.patchFunction)
+	s.handle("GET /environment-variables", s.listVariables)
+	s.handle("PUT /environment-variables", s.putVariables)
+	s.handle("DELETE /environment-variables/{name}", s.deleteVariable)
 	s.handle("GET /environments/current", s.getEnvironment)
 	s.handle("PATCH /environments/current", s.patchEnvironment)
 	s.handle("GET /notifications", s.listNotifications)

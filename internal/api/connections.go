@@ -282,9 +282,10 @@ func (s *server) showConnection(i *syncline.Integration, k *syncline.Connection,
 }
 
 // DescribeConnection is a connection as GET /connections/{id} answers it,
-// without a refresh token and errors: what functions see of their connection.
-func DescribeConnection(i *syncline.Integration, k *syncline.Connection, credentials *connect.Credentials) (json.RawMessage, error) {
-	full, err := describe(i, k, nil, credentials, false)
+// without errors, and without a refresh token unless withToken is set: what
+// functions see of a connection.
+func DescribeConnection(i *syncline.Integration, k *syncline.Connection, credentials *connect.Credentials, withToken bool) (json.RawMessage, error) {
+	full, err := describe(i, k, nil, credentials, withToken)
 	if err != nil {
 		return nil, err
 	}

@@ -149,7 +149,7 @@ func (s *server) listRuns(c *call) (reply, error) {
 	if err := oneOf(q, "kind", syncline.RunPoll, syncline.RunWebhook, syncline.RunAction, syncline.RunOnEvent); err != nil {
 		return reply{}, err
 	}
-	if err := oneOf(q, "status", syncline.RunRunning, syncline.RunSuccess, syncline.RunFailed, syncline.RunRetrying, syncline.RunCanceled, syncline.RunReaped); err != nil {
+	if err := oneOf(q, "status", syncline.RunRunning, syncline.RunSuccess, syncline.RunFailed, syncline.RunRetrying, syncline.RunCanceled, syncline.RunReaped, syncline.RunContinued); err != nil {
 		return reply{}, err
 	}
 	if v := q.Get("before"); v != "" {

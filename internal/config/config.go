@@ -64,7 +64,19 @@ type Config struct {
 	PollWallLimit     time.Duration `group:"Functions" flag:"poll-wall-limit" default:"30m" min:"1s" max:"24h" help:"Longest that one poll may run. A poll that saves checkpoints goes on from the newest one."`
 	WebhookWallLimit  time.Duration `group:"Functions" flag:"webhook-wall-limit" default:"1m" min:"1s" max:"1h" help:"Longest that one call of onWebhook may run."`
 	RunCPULimit       time.Duration `group:"Functions" flag:"run-cpu-limit" default:"1m" min:"100ms" max:"24h" help:"Longest that one run may compute; waiting for external APIs is not counted."`
+	RunHostCallsLimit int           `group:"Functions" flag:"run-host-calls-limit" default:"100000" min:"1" help:"Most calls of methods of nango, HTTP requests included, that one run may make."`
+	RunLogLimit       int           `group:"Functions" flag:"run-log-limit" default:"10000" min:"1" help:"Most lines of its log that are kept of one run; further ones are counted."`
+	RunOutputLimit    Size          `group:"Functions" flag:"run-output-limit" default:"16MiB" min:"1KiB" max:"128MiB" help:"Largest value that a function may return."`
 	RunMemoryLimit    Size          `group:"Functions" flag:"run-memory-limit" default:"256MiB" min:"16MiB" max:"3GiB" help:"Most memory that one run may use."`
+
+	PollWallMax     time.Duration `group:"Functions" flag:"poll-wall-max" default:"24h" min:"1s" max:"7d" help:"What an environment or a function may raise the wall time of its polls to. The limit itself is always allowed; so it is for the other maximums."`
+	WebhookWallMax  time.Duration `group:"Functions" flag:"webhook-wall-max" default:"15m" min:"1s" max:"24h" help:"What an environment or a function may raise the wall time of onWebhook to."`
+	RunCPUMax       time.Duration `group:"Functions" flag:"run-cpu-max" default:"30m" min:"100ms" max:"24h" help:"What an environment or a function may raise the computing time of its runs to."`
+	RunMemoryMax    Size          `group:"Functions" flag:"run-memory-max" default:"1GiB" min:"16MiB" max:"3GiB" help:"What an environment or a function may raise the memory of its runs to."`
+	RunHostCallsMax int           `group:"Functions" flag:"run-host-calls-max" default:"1000000" min:"1" help:"What an environment or a function may raise the host calls of its runs to."`
+	RunLogMax       int           `group:"Functions" flag:"run-log-max" default:"100000" min:"1" help:"What an environment or a function may raise the kept lines of its logs to."`
+	RunOutputMax    Size          `group:"Functions" flag:"run-output-max" default:"64MiB" min:"1KiB" max:"128MiB" help:"What an environment or a function may raise the size of what it returns to."`
+	StallRuns       int           `group:"Functions" flag:"stall-runs" default:"3" min:"1" max:"1000" help:"Polls in a row that were cut at a limit and left the checkpoint where it was, after which the sync counts as stalled."`
 
 	GoEnvironments  string `group:"Functions" flag:"go-environments" default:"" form:"names" help:"Environments that functions in Go, compiled into the binary, are deployed to when it starts, separated by commas; all by default."`
 	GoDeleteMissing bool   `group:"Functions" flag:"go-delete-missing" default:"false" help:"At the start, delete functions in Go that are deployed and not compiled into this binary, as a deployment deletes functions. Without it they stay, and their runs wait for a process that has them."`
@@ -76,6 +88,19 @@ type Config struct {
 	// SecretKeys are the API keys that are fixed by variables, by environment
 	// name: SYNCLINE_SECRET_KEY_DEV fixes that of "dev".
 	SecretKeys map[string]Secret
+}
+
+// RunLimits are the limits of a run that does not say others, and what it may say
+// at most; those of wall time are of polls.
+func (c *Config) RunLimits() (def, most syncline.RunLimits) {
+	def = syncline.RunLimits{
+		Wall: c.PollWallLimit, CPU: c.RunCPULimit, Memory: int64(c.RunMemoryLimit), HostCalls: c.RunHostCallsLimit, LogLines: c.RunLogLimit,
+		Output: int64(c.RunOutputLimit),
+	}
+	return def, syncline.RunLimits{
+		Wall: max(c.PollWallMax, def.Wall), CPU: max(c.RunCPUMax, def.CPU), Memory: min(max(int64(c.RunMemoryMax), def.Memory), int64(c.WorkerMemoryLimit)),
+		HostCalls: max(c.RunHostCallsMax, def.HostCalls), LogLines: max(c.RunLogMax, def.LogLines), Output: max(int64(c.RunOutputMax), def.Output),
+	}
 }
 
 // SecretKeyPrefix begins the variables that fix API keys; the rest, in lower

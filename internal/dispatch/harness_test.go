@@ -169,7 +169,7 @@ func (w *world) Do(_ context.Context, _ *syncline.Integration, _ *syncline.Conne
 	return w.upstream(args)
 }
 
-func (w *world) Describe(context.Context, *syncline.Integration, *syncline.Connection) (json.RawMessage, error) {
+func (w *world) Describe(context.Context, *syncline.Integration, *syncline.Connection, host.DescribeOptions) (json.RawMessage, error) {
 	return json.RawMessage(`{}`), nil
 }
 

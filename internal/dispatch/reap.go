@@ -105,6 +105,9 @@ func (p *Polls) reap(tx store.Tx, env, id int64) (ended bool, err error) {
 	if lives, err := p.lives(tx, &run, now); lives || err != nil {
 		return false, err
 	}
+	if _, err := tx.ReleaseLocks(env, run.UUID); err != nil {
+		return false, err
+	}
 	fail(&run, syncline.RunReaped, syncline.Errorf(syncline.CodeWorkerLost, "the process ended while the function ran"), now)
 	s, lost := loadSubject(tx, env, run.InstanceID)
 	switch {

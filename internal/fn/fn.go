@@ -98,6 +98,25 @@ func (l Limits) Defaults() Limits {
 	return l
 }
 
+// The limits that a run can be cut at, as the Field of the error with code
+// limit_exceeded names them.
+const (
+	LimitWall      = "wall"
+	LimitCPU       = "cpu"
+	LimitMemory    = "memory"
+	LimitHostCalls = "host_calls"
+	LimitOutput    = "output"
+)
+
+// CutAt is the limit that ended a run, "" when none did or it is not named.
+func CutAt(err error) string {
+	var e *syncline.Error
+	if errors.As(err, &e) && e.Code == syncline.CodeLimit {
+		return e.Field
+	}
+	return ""
+}
+
 // Host answers a function's host calls. Calls of one run may come concurrently
 // (Promise.all); Log lines come in order.
 type Host interface {

@@ -178,22 +178,26 @@ func (n *node) wire(listener net.Listener) *supervise.Group {
 
 	// Stages know each other only by what they are woken with.
 	n.router = &route.Router{Store: n.store, Inbox: n.inbox, Clock: n.clock, Log: n.log, Webhook: webhookOf, ParkedExpiry: n.cfg.ParkedExpiry}
-	up := &upstream{catalogue: catalogue, sealer: n.sealer, client: n.client, clock: n.clock}
+	up := &upstream{catalogue: catalogue, sealer: n.sealer, client: n.client, clock: n.clock, publicURL: n.cfg.PublicURL}
+	control := &schedule.Control{Store: n.store, Clock: n.clock, Wake: n.due, Cancel: n.cancel}
+	limits, most := n.cfg.RunLimits()
 	engine := &dispatch.Engine{
 		Host: &host.Deps{
-			Store: n.store, Clock: n.clock, Upstream: up, Connections: up, MaxLogLines: fn.Limits{}.Defaults().LogLines,
+			Store: n.store, Clock: n.clock, Upstream: up, Connections: up, Integrations: up, Fetcher: up, Syncs: control,
+			MaxLogLines: limits.LogLines, MostLogLines: most.LogLines,
 			ConnectionsChanged: n.changed,
 			MassDelete:         records.MassDelete{Percent: n.cfg.MassDeletePercent, Records: n.cfg.MassDeleteRecords},
 		},
 		Runner: &gofn.Runner{Registry: n.compiled.registry, Next: n.pool}, Runs: n.compiled.registry.Has, Clock: n.clock, Log: n.log, Announcer: announcer{}, Announced: n.announced, Paginate: up.paginate,
-		Limits: fn.Limits{CPU: n.cfg.RunCPULimit, Memory: int64(n.cfg.RunMemoryLimit)},
+		Limits: fn.Limits{CPU: limits.CPU, Memory: limits.Memory, HostCalls: limits.HostCalls, LogLines: limits.LogLines, Output: limits.Output},
+		Most:   most,
 	}
 	n.lanes = &dispatch.Lanes{
 		Engine: engine, Deliveries: n.inbox, Payloads: route.Payloads{Webhook: webhookOf}, Owner: n.owner, Max: n.cfg.LaneConcurrency,
-		Wall: n.cfg.WebhookWallLimit, Retry: dispatch.RetryPolicy{Attempts: n.cfg.EventMaxAttempts, MaxWait: n.cfg.LaneMaxWait},
+		Wall: n.cfg.WebhookWallLimit, MostWall: max(n.cfg.WebhookWallMax, n.cfg.WebhookWallLimit), Retry: dispatch.RetryPolicy{Attempts: n.cfg.EventMaxAttempts, MaxWait: n.cfg.LaneMaxWait},
 	}
 	n.router.Wake = n.routed
-	n.polls = &dispatch.Polls{Engine: engine, Wall: n.cfg.PollWallLimit, Lease: pollLease}
+	n.polls = &dispatch.Polls{Engine: engine, Wall: limits.Wall, MostWall: most.Wall, Stuck: n.cfg.StallRuns, Lease: pollLease}
 	n.ticker = &schedule.Ticker{
 		Store: n.store, Clock: n.clock, Log: n.log, Poller: n.polls, Owner: n.owner, Lease: pollLease, Max: n.cfg.PollConcurrency,
 	}
@@ -214,10 +218,10 @@ func (n *node) wire(listener net.Listener) *supervise.Group {
 	mux.Handle("/ui/", pages)
 	mux.Handle("/", api.New(api.Deps{
 		Store: n.store, Replica: n.replica, Secrets: n.sealer, Catalogue: catalogue, Clock: n.clock, Log: n.log, PublicURL: n.cfg.PublicURL,
-		Syncs:   &schedule.Control{Store: n.store, Clock: n.clock, Wake: n.due, Cancel: n.cancel},
-		Deletes: &dispatch.Deletes{Engine: engine},
-		Hooks:   hooks{n},
-		Ready:   n.ready, Received: n.inbox.Last, Compiled: n.compiled.registry.Compiled, Metrics: promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}),
+		Syncs:   control,
+		Deletes: &dispatch.Deletes{Engine: engine}, Limits: limits, MostLimits: most,
+		Hooks: hooks{n},
+		Ready: n.ready, Received: n.inbox.Last, Compiled: n.compiled.registry.Compiled, Metrics: promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}),
 		MaxBody: int64(n.cfg.RequestBodyLimit), MaxDeployBody: int64(n.cfg.DeployBodyLimit), MaxPage: int64(n.cfg.RecordsPageLimit),
 	}))
 

@@ -106,6 +106,7 @@ type wireError struct {
 	Name    string          `json:"name,omitempty"`
 	Message string          `json:"message"`
 	Hint    string          `json:"hint,omitempty"`
+	Field   string          `json:"field,omitempty"`
 	NetCode string          `json:"netCode,omitempty"`
 	Stack   string          `json:"stack,omitempty"`
 	Payload json.RawMessage `json:"payload,omitempty"`
@@ -126,7 +127,7 @@ func encodeError(err error) []byte {
 	case errors.As(err, &host):
 		w = wireError{Kind: "host", Code: host.Code, Name: host.Name, Message: host.Message, NetCode: host.NetCode}
 	case errors.As(err, &coded) && coded.Error() == err.Error(): // not wrapped: hint and message go apart
-		w.Hint, w.Message = coded.Hint, (&syncline.Error{Message: coded.Message, Err: coded.Err}).Error()
+		w.Hint, w.Field, w.Message = coded.Hint, coded.Field, (&syncline.Error{Message: coded.Message, Err: coded.Err}).Error()
 	}
 	b, err := json.Marshal(w)
 	if err != nil { // only a payload that is not JSON can do that
@@ -147,5 +148,5 @@ func decodeError(b []byte) error {
 	case "host":
 		return &fn.HostError{Code: w.Code, Name: w.Name, Message: w.Message, NetCode: w.NetCode}
 	}
-	return &syncline.Error{Code: w.Code, Message: w.Message, Hint: w.Hint}
+	return &syncline.Error{Code: w.Code, Message: w.Message, Hint: w.Hint, Field: w.Field}
 }
