@@ -18,6 +18,7 @@ type Action struct {
 	job int64 // 0: nothing commits, see [NewStaged]
 	// jobEpoch is the epoch of the job's lease.
 	jobEpoch int64
+	changed  bool // the metadata of a staged connection
 }
 
 var _ fn.Host = (*Action)(nil)
@@ -40,8 +41,13 @@ func NewStaged(d *Deps, s *Subject, run *syncline.Run) *Action {
 	return a
 }
 
-// Staged is the connection as a validate-connection run left it.
-func (a *Action) Staged() syncline.Connection { return *a.staged.Load() }
+// Staged is the connection as a validate-connection run left it; changed says
+// that its metadata was changed.
+func (a *Action) Staged() (c syncline.Connection, changed bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return *a.staged.Load(), a.changed
+}
 
 // Call answers one host call.
 func (a *Action) Call(ctx context.Context, method string, args json.RawMessage) (json.RawMessage, error) {
@@ -104,6 +110,7 @@ func (a *Action) setMetadata(ctx context.Context, method string, raw json.RawMes
 		c := *staged
 		c.Metadata = mergeMetadata(maps.Clone(c.Metadata), change, replace)
 		a.staged.Store(&c)
+		a.changed = true
 		return nil
 	}
 	err = a.commit(ctx, func(tx store.Tx) error {

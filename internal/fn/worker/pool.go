@@ -79,8 +79,8 @@ func NewPool(o Options) *Pool {
 // group is the workers of one environment.
 type group struct {
 	slots      []chan struct{} // every call holds one, by its depth
-	background chan struct{} // background calls hold one of these too
-	workers    []*process    // nil where none runs
+	background chan struct{}   // background calls hold one of these too
+	workers    []*process      // nil where none runs
 }
 
 func (p *Pool) group(env int64) (*group, error) {
