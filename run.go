@@ -44,9 +44,11 @@ type Run struct {
 	Status        RunStatus
 	// Lineage is the first run of the chain of polls that continue each other
 	// by checkpoint; its own id when it continues none.
-	Lineage    int64
-	EventID    int64 // webhook runs: the event
-	Attempt    int   // 1 for the first
+	Lineage int64
+	EventID int64 // webhook runs: the event
+	// Parent is the UUID of the run that triggered this one; "" for none.
+	Parent     string
+	Attempt    int // 1 for the first
 	Mode       RunMode
 	SyncType   SyncType
 	ErrorCode  Code

@@ -39,6 +39,7 @@ type Deps struct {
 	Catalogue Catalogue
 	Syncs     SyncControl
 	Deletes   DeleteControl // nil: nothing is ever held
+	Actions   Actions       // nil: no functions are run on demand or on events
 	Hooks     Hooks
 	Clock     clock.Clock
 	Log       *slog.Logger
@@ -107,6 +108,8 @@ type Hooks interface {
 	SchedulesChanged()
 	// NotificationsChanged: a notification is due.
 	NotificationsChanged()
+	// JobsChanged: an asynchronous action or an on-event function waits to run.
+	JobsChanged()
 }
 
 // NoHooks are hooks that nobody listens to.
@@ -125,6 +128,9 @@ func (NoHooks) SchedulesChanged() {}
 
 // NotificationsChanged does nothing.
 func (NoHooks) NotificationsChanged() {}
+
+// JobsChanged does nothing.
+func (NoHooks) JobsChanged() {}
 
 // server holds the handlers.
 type server struct {
@@ -210,6 +216,10 @@ func (s *server) routes() {
 	s.handle("PUT /sync/update-connection-frequency", s.setFrequency)
 	s.handle("POST /sync/{name}/variant/{variant}", s.createVariant)
 	s.handle("DELETE /sync/{name}/variant/{variant}", s.deleteVariant)
+
+	s.handle("POST /action/trigger", s.triggerAction)
+	s.handle("GET /action/{id}", s.getActionResult)
+	s.handle("GET /scripts/config", s.scriptsConfig)
 
 	s.handle("POST /bundles", s.putBundles)
 	s.handle("POST /deployments", s.deploy)

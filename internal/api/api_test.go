@@ -86,6 +86,7 @@ func (h *hooks) ConnectionsChanged(_, _ int64) { h.count("connections") }
 func (h *hooks) FunctionsChanged(_, _ int64)   { h.count("functions") }
 func (h *hooks) SchedulesChanged()             { h.count("schedules") }
 func (h *hooks) NotificationsChanged()         { h.count("notifications") }
+func (h *hooks) JobsChanged()                  { h.count("jobs") }
 
 // harness is the API over a store of its own, with the environments dev and prod.
 type harness struct {

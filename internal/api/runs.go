@@ -30,6 +30,7 @@ type runJSON struct {
 	Variant           string                          `json:"variant,omitempty"`
 	SyncType          syncline.SyncType               `json:"sync_type,omitempty"`
 	Attempt           int                             `json:"attempt"`
+	Parent            string                          `json:"parent,omitempty"` // the run that triggered it
 	Models            map[string]syncline.ModelResult `json:"models"`
 	Warnings          []string                        `json:"warnings"`
 	Error             *runError                       `json:"error"`
@@ -109,7 +110,7 @@ func (n *runNames) variant(instanceID int64) (string, error) {
 
 func (n *runNames) show(run *syncline.Run) (runJSON, error) {
 	out := runJSON{
-		ID: run.UUID, Kind: run.Kind, Status: run.Status, SyncType: run.SyncType, Attempt: run.Attempt,
+		ID: run.UUID, Kind: run.Kind, Status: run.Status, SyncType: run.SyncType, Attempt: run.Attempt, Parent: run.Parent,
 		Models: orEmptyMap(run.Models), Warnings: orEmpty(run.Warnings), StartedAt: isoTime(run.StartedAt), FinishedAt: isoTimeOrNull(run.FinishedAt),
 	}
 	if run.Error != "" || run.ErrorCode != "" {

@@ -25,6 +25,9 @@ func (p *Polls) Reap(ctx context.Context) (reaped int, err error) {
 			return err
 		}
 		for i := range runs {
+			if runs[i].Kind == syncline.RunAction || runs[i].Kind == syncline.RunOnEvent {
+				continue // their jobs tell whether they live
+			}
 			lives, err := p.lives(r, &runs[i], now)
 			if err != nil {
 				return err

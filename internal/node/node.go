@@ -122,6 +122,7 @@ type node struct {
 	router    *route.Router
 	lanes     *dispatch.Lanes
 	polls     *dispatch.Polls
+	actions   *dispatch.Actions
 	ticker    *schedule.Ticker
 	endpoints *ingest.Endpoints
 	wired     atomic.Bool // these are there
@@ -198,12 +199,17 @@ func (n *node) wire(listener net.Listener) *supervise.Group {
 	}
 	n.router.Wake = n.routed
 	n.polls = &dispatch.Polls{Engine: engine, Wall: limits.Wall, MostWall: most.Wall, Stuck: n.cfg.StallRuns, Lease: pollLease}
+	n.actions = &dispatch.Actions{
+		Engine: engine, Announcer: announcer{}, Owner: n.owner, Lease: pollLease, Max: n.cfg.ActionConcurrency, PerEnvironment: n.cfg.ActionsOfOne,
+		Wall: n.cfg.ActionWallLimit, MostWall: max(n.cfg.ActionWallMax, n.cfg.ActionWallLimit), EventWall: n.cfg.OnEventWallLimit,
+	}
+	engine.Host.Actions = n.actions
 	n.ticker = &schedule.Ticker{
 		Store: n.store, Clock: n.clock, Log: n.log, Poller: n.polls, Owner: n.owner, Lease: pollLease, Max: n.cfg.PollConcurrency,
 	}
 	n.endpoints = &ingest.Endpoints{Store: n.store, Catalogue: catalogue, Secrets: n.sealer, Clock: n.clock}
 	sweeper := &retention.Sweeper{
-		Store: n.store, Inbox: n.inbox, Clock: n.clock, Log: n.log, Deliveries: n.cfg.InboxRetention, Runs: n.cfg.RunRetention,
+		Store: n.store, Inbox: n.inbox, Clock: n.clock, Log: n.log, Deliveries: n.cfg.InboxRetention, Runs: n.cfg.RunRetention, Jobs: n.cfg.ActionRetention,
 	}
 
 	rotator := &sealed.Rotator{Store: n.sealed, Clock: n.clock, Log: n.log}
@@ -220,7 +226,7 @@ func (n *node) wire(listener net.Listener) *supervise.Group {
 		Store: n.store, Replica: n.replica, Secrets: n.sealer, Catalogue: catalogue, Clock: n.clock, Log: n.log, PublicURL: n.cfg.PublicURL,
 		Syncs:   control,
 		Deletes: &dispatch.Deletes{Engine: engine}, Limits: limits, MostLimits: most,
-		Hooks: hooks{n},
+		Actions: actions{n.actions}, Hooks: hooks{n},
 		Ready: n.ready, Received: n.inbox.Last, Compiled: n.compiled.registry.Compiled, Metrics: promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}),
 		MaxBody: int64(n.cfg.RequestBodyLimit), MaxDeployBody: int64(n.cfg.DeployBodyLimit), MaxPage: int64(n.cfg.RecordsPageLimit),
 	}))
@@ -235,7 +241,7 @@ func (n *node) wire(listener net.Listener) *supervise.Group {
 		supervise.Stage{Name: "http", Timeout: n.cfg.ShutdownTimeout, Loops: []supervise.Loop{{Name: "http", Run: n.serve(listener, mux)}}},
 		supervise.Stage{Name: "route", Loops: []supervise.Loop{n.led(roleRouter, n.route)}},
 		supervise.Stage{Name: "runs", Timeout: n.cfg.ShutdownTimeout, Loops: []supervise.Loop{
-			{Name: "lanes", Run: n.lanes.Run}, {Name: "polls", Run: n.ticker.Run},
+			{Name: "lanes", Run: n.lanes.Run}, {Name: "polls", Run: n.ticker.Run}, {Name: "actions", Run: n.actions.Run},
 		}},
 		supervise.Stage{Name: "notify", Loops: append(others,
 			n.led(roleNotify, n.sender.Run), n.led("retention", sweeper.Run), n.led("reaper", n.reap), n.led("sealing", rotator.Run),
@@ -244,6 +250,9 @@ func (n *node) wire(listener net.Listener) *supervise.Group {
 	// Polls that died with an earlier process are ended before any begins.
 	if _, err := n.polls.Reap(context.Background()); err != nil {
 		n.log.Error("cannot end the runs of an earlier process", "err", err)
+	}
+	if _, err := n.actions.Reap(context.Background()); err != nil {
+		n.log.Error("cannot end the actions of an earlier process", "err", err)
 	}
 	n.wired.Store(true)
 	return n.group

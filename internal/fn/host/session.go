@@ -55,6 +55,7 @@ type Deps struct {
 	Integrations Integrations
 	Fetcher      Fetcher
 	Syncs        Syncs
+	Actions      Actions
 	// ConnectionsChanged is told when a function changed a connection's
 	// metadata, which may decide where parked deliveries go.
 	ConnectionsChanged func(env, integrationID int64)
@@ -83,6 +84,10 @@ type session struct {
 	// is none.
 	lease  syncline.Lease
 	locked atomic.Bool
+	// depth is how many runs wait for this one.
+	depth int
+	// staged is the run's connection while it is not stored; nil when it is.
+	staged atomic.Pointer[syncline.Connection]
 
 	// mu makes calls that change state run one at a time, in the order in
 	// which they come.

@@ -25,6 +25,8 @@ func (s *session) shared(ctx context.Context, method string, args json.RawMessag
 		result, err = s.deps.Integrations.WebhookURL(&s.subject.Environment, &s.subject.Integration)
 	case fn.MethodTryAcquireLock, fn.MethodReleaseLock, fn.MethodReleaseAllLocks:
 		result, err = s.lock(ctx, method, args)
+	case fn.MethodTriggerAction:
+		result, err = s.triggerAction(ctx, args)
 	default:
 		return nil, false, nil
 	}
@@ -108,6 +110,9 @@ func (s *session) connectionOf(r store.Reader, key, id string) (i syncline.Integ
 		id = s.subject.Connection.ConnectionID
 	}
 	if key == s.subject.Integration.UniqueKey && id == s.subject.Connection.ConnectionID {
+		if staged := s.staged.Load(); staged != nil {
+			return s.subject.Integration, *staged, true, nil
+		}
 		c, err = r.Connection(env, s.subject.Connection.ID)
 		return s.subject.Integration, c, true, err
 	}

@@ -137,8 +137,31 @@
     if (typeof message !== 'string' || message === '') message = e.type && typeof e.type === 'string' ? e.type : text(e);
     return {
       name: typeof e.name === 'string' ? e.name : 'Error', message, stack: typeof e.stack === 'string' ? e.stack : '',
-      payload, hostCode: m.hostCode, status: m.status,
+      payload, hostCode: m.hostCode, status: m.status, upstream: upstreamOf(e),
     };
+  }
+
+  // upstreamOf is the answer that an axios error carries, as callers of actions
+  // get it: its body as an object, bounded.
+  function upstreamOf(e) {
+    const r = e.isAxiosError === true ? e.response : undefined;
+    if (r === null || typeof r !== 'object' || !Number.isInteger(r.status)) return undefined;
+    const headers = {};
+    for (const [name, v] of Object.entries(r.headers ?? {})) {
+      const key = name.toLowerCase();
+      if (key === 'content-type' || key.startsWith('x-rate')) headers[key] = String(v);
+    }
+    let body = r.data;
+    let written;
+    try {
+      written = stringify(body);
+    } catch {
+      written = undefined;
+    }
+    if (written === undefined || body === '') body = {};
+    else if (written.length > 65536) body = { message: `${written.slice(0, 4096)}… (${written.length} characters)` };
+    else if (typeof body !== 'object' || body === null) body = { message: body };
+    return { status: r.status, headers, body };
   }
 
   function text(v) {
@@ -512,7 +535,6 @@
       getWebhookURL: () => ask(state, 'getWebhookURL'),
       getFlowAttributes: () => null,
 
-      triggerAction: (key, id, name, input) => inOrder('triggerAction', { provider_config_key: key, connection_id: id, name, input }),
       triggerSync: async (key, id, sync, mode) => {
         const { name, variant } = typeof sync === 'object' && sync !== null ? sync : { name: sync };
         // A boolean is the older form: whether everything is to be fetched.
@@ -553,6 +575,13 @@
         throw new ActionError({ message: 'Invalid input provided' });
       },
 
+      triggerAction: async (...given) => {
+        // With the action's name alone it is one of the same connection.
+        const own = given.length < 3 || typeof given[1] !== 'string' || typeof given[2] !== 'string';
+        const [key, id, name, input] = own ? [undefined, undefined, ...given] : given;
+        if (typeof name !== 'string' || name === '') throw new TypeError('nango.triggerAction takes an integration, a connection, the name of an action, and its input');
+        return ask(state, 'triggerAction', { provider_config_key: key ?? '', connection_id: id ?? '', name, input });
+      },
       trackDeletesStart: (model) => inOrder('trackDeletesStart', { model }),
       trackDeletesEnd: async (model) => (await inOrder('trackDeletesEnd', { model })) ?? { deletedKeys: [] },
 

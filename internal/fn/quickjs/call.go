@@ -287,6 +287,7 @@ func (k *call) thrown(text string) error {
 		Payload              json.RawMessage
 		HostCode             syncline.Code
 		Status               int
+		Upstream             *syncline.UpstreamAnswer
 		Null                 bool
 	}
 	if err := json.Unmarshal([]byte(text), &e); err != nil {
@@ -306,7 +307,7 @@ func (k *call) thrown(text string) error {
 	}
 	return &fn.ScriptError{
 		Name: e.Name, Message: e.Message, Stack: k.vm.bundle.frames.mapStack(k.vm.bundle.source, e.Stack),
-		Payload: e.Payload, HostCode: e.HostCode, Status: e.Status,
+		Payload: e.Payload, HostCode: e.HostCode, Status: e.Status, Upstream: e.Upstream,
 	}
 }
 

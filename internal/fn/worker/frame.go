@@ -111,6 +111,8 @@ type wireError struct {
 	Stack   string          `json:"stack,omitempty"`
 	Payload json.RawMessage `json:"payload,omitempty"`
 	Status  int             `json:"status,omitempty"`
+
+	Upstream *syncline.UpstreamAnswer `json:"upstream,omitempty"`
 }
 
 func encodeError(err error) []byte {
@@ -122,7 +124,7 @@ func encodeError(err error) []byte {
 	case errors.As(err, &script):
 		w = wireError{
 			Kind: "script", Code: script.HostCode, Name: script.Name, Message: script.Message,
-			Stack: script.Stack, Payload: script.Payload, Status: script.Status,
+			Stack: script.Stack, Payload: script.Payload, Status: script.Status, Upstream: script.Upstream,
 		}
 	case errors.As(err, &host):
 		w = wireError{Kind: "host", Code: host.Code, Name: host.Name, Message: host.Message, NetCode: host.NetCode}
@@ -144,7 +146,7 @@ func decodeError(b []byte) error {
 	}
 	switch w.Kind {
 	case "script":
-		return &fn.ScriptError{Name: w.Name, Message: w.Message, Stack: w.Stack, Payload: w.Payload, HostCode: w.Code, Status: w.Status}
+		return &fn.ScriptError{Name: w.Name, Message: w.Message, Stack: w.Stack, Payload: w.Payload, HostCode: w.Code, Status: w.Status, Upstream: w.Upstream}
 	case "host":
 		return &fn.HostError{Code: w.Code, Name: w.Name, Message: w.Message, NetCode: w.NetCode}
 	}

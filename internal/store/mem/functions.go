@@ -162,6 +162,7 @@ func (t *tx) DeleteFunction(env, id int64, at time.Time) error {
 	}
 	f.DeletedAt = at
 	t.functions.Set(id, f)
+	t.forgetCheckpoints(func(c checkpoint) bool { return c.function == id })
 	t.deleteInstances(at, "the function was deleted", func(i *syncline.SyncInstance) bool { return i.FunctionID == id })
 	return nil
 }

@@ -18,6 +18,10 @@ func (t *tx) ReleaseLeases() error {
 		l.v.Lease.Owner, l.v.Lease.Until = "", time.Time{}
 		t.lanes.Set(l.v.ID, l)
 	}
+	for _, j := range each(&t.jobs, func(j syncline.Job) bool { return j.Lease.Owner != "" }) {
+		j.Lease.Owner, j.Lease.Until = "", time.Time{}
+		t.jobs.Set(j.ID, j)
+	}
 	return nil
 }
 

@@ -140,6 +140,9 @@ func (t *tx) DeleteFunction(env, id int64, at time.Time) error {
 	if err != nil {
 		return err
 	}
+	if _, err := t.exec(`DELETE FROM function_checkpoints WHERE environment_id = $1 AND function_id = $2`, env, id); err != nil {
+		return err
+	}
 	instances, err := all(&t.reader, `SELECT id FROM sync_instances
 		WHERE environment_id = $1 AND function_id = $2 AND deleted_at IS NULL ORDER BY id`, (*row).int64, env, id)
 	if err != nil {

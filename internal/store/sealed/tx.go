@@ -91,6 +91,8 @@ type writer interface {
 	store.NotificationWriter
 	store.VariableWriter
 	store.LockWriter
+	store.JobWriter
+	store.CheckpointWriter
 	store.Housekeeping
 }
 

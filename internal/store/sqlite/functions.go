@@ -136,6 +136,9 @@ func (t *tx) DeleteFunction(env, id int64, at time.Time) error {
 	if err != nil {
 		return err
 	}
+	if _, _, err := t.exec(`DELETE FROM function_checkpoints WHERE environment_id = ? AND function_id = ?`, env, id); err != nil {
+		return err
+	}
 	instances, err := all(&t.reader, `SELECT id FROM sync_instances
 		WHERE environment_id = ? AND function_id = ? AND deleted_at IS NULL`, (*row).int64, env, id)
 	if err != nil {

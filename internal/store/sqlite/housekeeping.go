@@ -6,6 +6,9 @@ func (t *tx) ReleaseLeases() error {
 	if _, _, err := t.exec(`UPDATE sync_instances SET poll_lease_owner = '', poll_lease_until = NULL WHERE poll_lease_owner <> ''`); err != nil {
 		return err
 	}
+	if _, _, err := t.exec(`UPDATE jobs SET lease_owner = '', lease_until = NULL WHERE lease_owner <> ''`); err != nil {
+		return err
+	}
 	_, _, err := t.exec(`UPDATE lanes SET lease_owner = '', lease_until = NULL WHERE lease_owner <> ''`)
 	return err
 }

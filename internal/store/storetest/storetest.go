@@ -45,6 +45,8 @@ func Run(t *testing.T, open Open, options ...Option) {
 		{"notifications", notificationTests},
 		{"variables", variableTests},
 		{"locks", lockTests},
+		{"jobs", jobTests},
+		{"checkpoints", checkpointTests},
 		{"housekeeping", housekeepingTests},
 		{"transactions", transactionTests},
 		{"isolation", isolationTests},
