@@ -54,6 +54,7 @@ verify: lint bin/govulncheck ## Check what needs no test run: format, lint, gene
 	go vet -tags crashpoints ./internal/...
 	go mod tidy -diff
 	cd tools && go mod tidy -diff
+	@for module in examples/*/go.mod; do (cd $$(dirname $$module) && go vet ./... && go mod tidy -diff) || exit 1; done
 	go test ./internal/config -run '^TestReferencePage$$' -count=1
 	@scripts/vuln
 

@@ -49,6 +49,9 @@ type Deps struct {
 	Ready func(ctx context.Context) error
 	// Received is the newest position of the inbox; nil: unknown.
 	Received func(ctx context.Context) (int64, error)
+	// Compiled reports whether a function is compiled into this process; nil: none
+	// is. It cannot be deployed over.
+	Compiled func(kind syncline.FunctionType, integration, name string) bool
 	// Metrics serves GET /metrics; nil: there is none.
 	Metrics http.Handler
 	// Replica is a copy of Store that reads of records go to, as far as it has

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -22,6 +23,9 @@ func difference(a, b *syncline.Manifest) []string {
 	}
 	text("frequency", a.Frequency, b.Frequency)
 	text("auto start", fmt.Sprint(a.AutoStart), fmt.Sprint(b.AutoStart))
+	if a.Engine == syncline.EngineGo || b.Engine == syncline.EngineGo {
+		text("engine", string(cmp.Or(a.Engine, syncline.EngineQuickJS)), string(cmp.Or(b.Engine, syncline.EngineQuickJS)))
+	}
 	text("version label", a.Version, b.Version)
 	text("event", a.Event, b.Event)
 	text("order", orLane(a.Order), orLane(b.Order))

@@ -133,6 +133,9 @@ func (s *server) deploy(c *call) (reply, error) {
 	if err := checkDeployment(in.Functions); err != nil {
 		return reply{}, as(badBody, err)
 	}
+	if err := s.checkCompiled(in.Functions); err != nil {
+		return reply{}, as(badBody, err)
+	}
 	hashes := make([]string, len(in.Functions))
 	for i := range in.Functions {
 		hashes[i] = in.Functions[i].hash()
@@ -160,9 +163,7 @@ func (s *server) deploy(c *call) (reply, error) {
 			s.Hooks.SchedulesChanged()
 		}
 	}
-	slices.SortStableFunc(plan.changes, func(a, b deployChange) int {
-		return cmp.Or(cmp.Compare(a.Integration, b.Integration), cmp.Compare(a.Type, b.Type), cmp.Compare(a.Name, b.Name))
-	})
+	sortChanges(plan.changes)
 	answer := map[string]any{"dry_run": in.DryRun, "changes": orEmpty(plan.changes)}
 	if in.DryRun {
 		answer["missing_bundles"] = plan.missingBundles
@@ -170,8 +171,15 @@ func (s *server) deploy(c *call) (reply, error) {
 	return ok(answer)
 }
 
+func sortChanges(changes []deployChange) {
+	slices.SortStableFunc(changes, func(a, b deployChange) int {
+		return cmp.Or(cmp.Compare(a.Integration, b.Integration), cmp.Compare(a.Type, b.Type), cmp.Compare(a.Name, b.Name))
+	})
+}
+
 // deployPlan carries out one deployment.
 type deployPlan struct {
+	ofCompiled
 	tx      store.Tx
 	env     int64
 	now     time.Time
@@ -260,6 +268,9 @@ func (p *deployPlan) put(integrationID int64, old *syncline.Function, m *synclin
 	f := syncline.Function{EnvironmentID: p.env, IntegrationID: integrationID, Type: m.Type, Name: m.Name, Enabled: true, CreatedAt: p.now}
 	replan := false
 	if old != nil {
+		if p.stays(old) {
+			return nil
+		}
 		f = *old
 		change.PreviousVersion = old.Active.Number
 		change.Details = difference(&old.Active.Manifest, m)
@@ -296,6 +307,9 @@ func (p *deployPlan) put(integrationID int64, old *syncline.Function, m *synclin
 // missing reports a deployed function that the request does not have, and
 // deletes it if that was asked for.
 func (p *deployPlan) missing(f *syncline.Function, integrationKey string, remove bool) error {
+	if p.foreign(f) {
+		return nil
+	}
 	change := deployChange{Change: changeMissing, Type: f.Type, Name: f.Name, Integration: integrationKey,
 		Version: f.Active.Number, PreviousVersion: f.Active.Number, Details: []string{}}
 	if remove {

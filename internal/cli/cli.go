@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"syncline"
+	"syncline/internal/node"
 )
 
 // Streams is what a command has of its surroundings.
@@ -43,8 +44,10 @@ func (s Streams) Getenv(name string) string {
 
 // Main runs the command that args (without the program's name) name, until it
 // ends or ctx does, and returns the exit code. Errors are printed to s.Err.
-func Main(ctx context.Context, args []string, s Streams) int {
-	root := newRoot(s)
+// options are of the server that serve runs: a binary with functions of its own
+// gives them here.
+func Main(ctx context.Context, args []string, s Streams, options ...node.Option) int {
+	root := newRoot(s, options...)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	if err != nil && !errors.Is(err, errShown) {
@@ -53,7 +56,7 @@ func Main(ctx context.Context, args []string, s Streams) int {
 	return exitCode(ctx, err)
 }
 
-func newRoot(s Streams) *cobra.Command {
+func newRoot(s Streams, options ...node.Option) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "syncline",
 		Short: "Real-time syncs of third-party APIs",
@@ -93,7 +96,7 @@ Exit codes: 0 done; 1 failed; 2 wrong input, settings or project; 3 not found; 4
 	})
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(
-		serveCommand(s), devCommand(s), deployCommand(s), runsCommand(s), deliveriesCommand(s), deletesCommand(s), recordsCommand(s), configCommand(s), versionCommand(s), workerCommand(s),
+		serveCommand(s, options...), devCommand(s, options...), deployCommand(s), runsCommand(s), deliveriesCommand(s), deletesCommand(s), recordsCommand(s), configCommand(s), versionCommand(s), workerCommand(s),
 	)
 	return root
 }

@@ -63,7 +63,9 @@ type deployer struct {
 	Streams
 	client *client
 
-	dryRun, allowDestructive, keepMissing, asJSON bool
+	dryRun, allowDestructive, keepMissing, anew, asJSON bool
+
+	engine string
 }
 
 func deployCommand(s Streams) *cobra.Command {
@@ -78,7 +80,9 @@ func deployCommand(s Streams) *cobra.Command {
 would change on the server, and deploy them.
 
 The project is all that is deployed: a function that the server has and the project has not is deleted. That is
-done only after a yes on the terminal, or with --allow-destructive; --keep-missing leaves such functions as they are.`,
+done only after a yes on the terminal, or with --allow-destructive; --keep-missing leaves such functions as they are.
+
+What came of the functions is kept in node_modules/.cache/syncline, and only those whose files changed are bundled again.`,
 		Example: `  syncline deploy
   syncline deploy examples/github-issues --dry-run
   syncline deploy --env prod --server https://syncline.example.com --allow-destructive`,
@@ -102,6 +106,8 @@ done only after a yes on the terminal, or with --allow-destructive; --keep-missi
 	f.BoolVar(&d.dryRun, "dry-run", false, "Show what would change, and change nothing")
 	f.BoolVar(&d.allowDestructive, "allow-destructive", false, "Delete functions that are not in the project without asking")
 	f.BoolVar(&d.keepMissing, "keep-missing", false, "Leave functions that are not in the project as they are")
+	f.StringVar(&d.engine, "engine", string(syncline.EngineQuickJS), "Engine of functions that name none: quickjs, node, or auto (node for those that need it)")
+	f.BoolVar(&d.anew, "no-cache", false, "Bundle every function anew, also those whose files did not change")
 	f.BoolVar(&d.asJSON, "json", false, "Print the changes as JSON")
 	return cmd
 }
@@ -112,7 +118,7 @@ func (d *deployer) progress(format string, args ...any) {
 
 func (d *deployer) deploy(ctx context.Context, dir string) error {
 	began := time.Now()
-	built, err := buildProject(ctx, dir)
+	built, err := buildProject(ctx, bundle.Options{Dir: dir, Engine: syncline.Engine(d.engine), Cache: !d.anew})
 	if err != nil {
 		return err
 	}

@@ -25,7 +25,7 @@ import (
 // startTimeout is how long the server of the dev loop may take to start.
 const startTimeout = 30 * time.Second
 
-func devCommand(s Streams) *cobra.Command {
+func devCommand(s Streams, options ...node.Option) *cobra.Command {
 	var (
 		t                  target
 		noTypes, noRuns    bool
@@ -56,7 +56,7 @@ A function that is taken out of index.ts stays deployed; "syncline deploy" delet
 				loaded.Config.LogLevel = "warn" // runs have their own lines
 			}
 			t = target{flags: cmd.Flags(), server: server, key: key, environment: asEnv, dataDir: loaded.Config.DataDir}
-			d := &devLoop{Streams: s, dir: ".", target: &t, config: loaded.Config, types: !noTypes, runs: !noRuns}
+			d := &devLoop{Streams: s, dir: ".", target: &t, config: loaded.Config, types: !noTypes, runs: !noRuns, options: options}
 			if len(args) > 0 {
 				d.dir = args[0]
 			}
@@ -81,6 +81,7 @@ type devLoop struct {
 	target      *target
 	config      config.Config
 	types, runs bool
+	options     []node.Option // of the server that it starts
 
 	builder *bundle.Builder
 	client  *client
@@ -99,7 +100,7 @@ func (d *devLoop) print(format string, args ...any) {
 }
 
 func (d *devLoop) run(ctx context.Context) (err error) {
-	if d.builder, err = bundle.NewBuilder(bundle.Options{Dir: d.dir}); err != nil {
+	if d.builder, err = bundle.NewBuilder(bundle.Options{Dir: d.dir, Cache: true}); err != nil {
 		return err
 	}
 	defer d.builder.Close()
@@ -150,7 +151,7 @@ func (d *devLoop) connect(ctx context.Context) (server <-chan error, stop func()
 	}
 	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	ended := make(chan error, 1)
-	go func() { ended <- node.Run(running, d.config, newLogger(d.Err, d.config), d.Out) }()
+	go func() { ended <- node.Run(running, d.config, newLogger(d.Err, d.config), d.Out, d.options...) }()
 	stop = func() error {
 		cancel()
 		return <-ended

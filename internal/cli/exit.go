@@ -39,6 +39,12 @@ var errShown = errors.New("shown already")
 // shown gives errShown the code of what was shown.
 func shown(code syncline.Code) error { return syncline.Errorf(code, "%w", errShown) }
 
+// Fail prints an error that came before any command, and returns its exit code.
+func Fail(s Streams, err error) int {
+	printError(s.Err, err)
+	return exitCode(context.Background(), err)
+}
+
 func exitCode(ctx context.Context, err error) int {
 	if err == nil {
 		return exitOK

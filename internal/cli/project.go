@@ -39,13 +39,13 @@ func (p problem) place() string {
 
 // buildProject bundles the functions of a project. What is wrong with the
 // project is in its problems; an error is anything else.
-func buildProject(ctx context.Context, dir string) (project, error) {
-	b, err := bundle.NewBuilder(bundle.Options{Dir: dir})
+func buildProject(ctx context.Context, o bundle.Options) (project, error) {
+	b, err := bundle.NewBuilder(o)
 	if err != nil {
 		return project{}, err
 	}
 	defer b.Close()
-	return buildWith(ctx, b, dir)
+	return buildWith(ctx, b, o.Dir)
 }
 
 func buildWith(ctx context.Context, b *bundle.Builder, dir string) (project, error) {

@@ -11,7 +11,7 @@ import (
 	"syncline/internal/node"
 )
 
-func serveCommand(s Streams) *cobra.Command {
+func serveCommand(s Streams, options ...node.Option) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the server",
@@ -37,7 +37,7 @@ in Postgres, where several servers can work together; each has a data directory 
 			for _, w := range loaded.Warnings {
 				log.Warn("a variable is not read", "reason", w)
 			}
-			return node.Run(cmd.Context(), loaded.Config, log, s.Out)
+			return node.Run(cmd.Context(), loaded.Config, log, s.Out, options...)
 		},
 	}
 	config.Bind(cmd.Flags())

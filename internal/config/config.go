@@ -66,6 +66,9 @@ type Config struct {
 	RunCPULimit       time.Duration `group:"Functions" flag:"run-cpu-limit" default:"1m" min:"100ms" max:"24h" help:"Longest that one run may compute; waiting for external APIs is not counted."`
 	RunMemoryLimit    Size          `group:"Functions" flag:"run-memory-limit" default:"256MiB" min:"16MiB" max:"3GiB" help:"Most memory that one run may use."`
 
+	GoEnvironments  string `group:"Functions" flag:"go-environments" default:"" form:"names" help:"Environments that functions in Go, compiled into the binary, are deployed to when it starts, separated by commas; all by default."`
+	GoDeleteMissing bool   `group:"Functions" flag:"go-delete-missing" default:"false" help:"At the start, delete functions in Go that are deployed and not compiled into this binary, as a deployment deletes functions. Without it they stay, and their runs wait for a process that has them."`
+
 	EventMaxAttempts int           `group:"Retries" flag:"event-max-attempts" default:"5" min:"1" max:"100" help:"How often a webhook event is tried when its handler fails by itself, before it is dead and its lane goes on."`
 	LaneMaxWait      time.Duration `group:"Retries" flag:"lane-max-wait" default:"24h" min:"1s" help:"How long a lane waits for an external API that is unavailable before the event at its head is dead."`
 	NotifyTimeout    time.Duration `group:"Retries" flag:"notify-timeout" default:"20s" min:"1s" max:"5m" help:"How long the user's app has to answer a notification before it is tried again."`

@@ -33,6 +33,9 @@ func (l *Lanes) drain(ctx context.Context, lane *syncline.Lane, limit int) (rele
 		l.release(ctx, lane)
 		return true, nil
 	}
+	if !l.runsHere(&s.Function.Active) && l.leave(ctx, lane, s) {
+		return true, nil
+	}
 	d := host.NewDrain(l.Host, s)
 	began := l.Clock.Now()
 	var done []*handled

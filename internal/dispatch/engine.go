@@ -31,7 +31,10 @@ type Engine struct {
 	Announced func()
 	// Paginate is a provider's default pagination in the catalogue's format, nil for none.
 	Paginate func(provider string) json.RawMessage
-	Limits   fn.Limits // CPU, memory, calls, logs and output; wall time is by kind
+	// Runs reports whether this process can run a version of a function: those in Go
+	// are compiled in. nil: it can run any.
+	Runs   func(v *syncline.FunctionVersion) bool
+	Limits fn.Limits // CPU, memory, calls, logs and output; wall time is by kind
 }
 
 // fail notes in run why it failed.

@@ -37,6 +37,8 @@ type Lanes struct {
 	once sync.Once
 	wake chan struct{}
 
+	left leftWork
+
 	mu      sync.Mutex
 	waiting bool // some lane could not be claimed for want of a slot
 }

@@ -18,6 +18,8 @@ type Polls struct {
 	Wall  time.Duration // limit of one poll
 	Lease time.Duration // extended while a poll runs
 
+	left leftWork
+
 	mu      sync.Mutex
 	cancels map[int64]context.CancelCauseFunc
 }
@@ -70,6 +72,9 @@ func (p *Polls) Poll(ctx context.Context, c schedule.Claim) {
 }
 
 func (p *Polls) poll(ctx context.Context, c schedule.Claim) error {
+	if left, err := p.leave(ctx, c); left || err != nil {
+		return err
+	}
 	s, run, err := p.begin(ctx, c)
 	if err != nil {
 		return err

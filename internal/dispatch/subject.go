@@ -63,6 +63,7 @@ func (e *Engine) newCall(s *host.Subject, run *syncline.Run, entry fn.Entry) fn.
 		EnvironmentID: env,
 		RunID:         run.ID,
 		Entry:         entry,
+		Engine:        s.Function.Active.Manifest.Engine,
 		BundleHash:    hash,
 		Bundle:        func(ctx context.Context) ([]byte, error) { return load(ctx, hash) },
 		Library:       load,

@@ -25,6 +25,7 @@ import (
 	"syncline/internal/dash"
 	"syncline/internal/dispatch"
 	"syncline/internal/fn"
+	"syncline/internal/fn/gofn"
 	"syncline/internal/fn/host"
 	"syncline/internal/fn/worker"
 	"syncline/internal/inbox"
@@ -54,7 +55,7 @@ const (
 // webhooks are taken, no more lanes and polls are begun, what runs finishes or
 // is released, notifications that are due are sent, the stores are closed. out
 // gets what the user who starts it should see.
-func Run(ctx context.Context, cfg config.Config, log *slog.Logger, out io.Writer) (err error) {
+func Run(ctx context.Context, cfg config.Config, log *slog.Logger, out io.Writer, options ...Option) (err error) {
 	began := time.Now()
 	unlock, err := lockDataDir(cfg.DataDir)
 	if err != nil {
@@ -63,11 +64,17 @@ func Run(ctx context.Context, cfg config.Config, log *slog.Logger, out io.Writer
 	defer unlock()
 	// In containers, hosts' names and process ids are often the same.
 	n := &node{cfg: cfg, log: log, clock: clock.System, owner: fmt.Sprintf("%s/%d/%.8s", hostname(), os.Getpid(), syncline.NewUUID())}
+	for _, o := range options {
+		o(n)
+	}
 	defer func() { err = errors.Join(err, n.close()) }()
 	if err := n.open(ctx, out); err != nil {
 		return err
 	}
 	n.seal()
+	if err := n.openCompiled(ctx, out); err != nil {
+		return err
+	}
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", cfg.Listen)
 	if err != nil {
 		return syncline.Errorf(syncline.CodeUnavailable, "cannot listen on %s: %w", cfg.Listen, err).
@@ -98,6 +105,8 @@ type node struct {
 	log   *slog.Logger
 	clock clock.Clock
 	owner string // in leases
+
+	compiled compiled
 
 	sealer  *secret.Sealer
 	store   store.Store
@@ -176,7 +185,7 @@ func (n *node) wire(listener net.Listener) *supervise.Group {
 			ConnectionsChanged: n.changed,
 			MassDelete:         records.MassDelete{Percent: n.cfg.MassDeletePercent, Records: n.cfg.MassDeleteRecords},
 		},
-		Runner: n.pool, Clock: n.clock, Log: n.log, Announcer: announcer{}, Announced: n.announced, Paginate: up.paginate,
+		Runner: &gofn.Runner{Registry: n.compiled.registry, Next: n.pool}, Runs: n.compiled.registry.Has, Clock: n.clock, Log: n.log, Announcer: announcer{}, Announced: n.announced, Paginate: up.paginate,
 		Limits: fn.Limits{CPU: n.cfg.RunCPULimit, Memory: int64(n.cfg.RunMemoryLimit)},
 	}
 	n.lanes = &dispatch.Lanes{
@@ -208,11 +217,11 @@ func (n *node) wire(listener net.Listener) *supervise.Group {
 		Syncs:   &schedule.Control{Store: n.store, Clock: n.clock, Wake: n.due, Cancel: n.cancel},
 		Deletes: &dispatch.Deletes{Engine: engine},
 		Hooks:   hooks{n},
-		Ready:   n.ready, Received: n.inbox.Last, Metrics: promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}),
+		Ready:   n.ready, Received: n.inbox.Last, Compiled: n.compiled.registry.Compiled, Metrics: promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}),
 		MaxBody: int64(n.cfg.RequestBodyLimit), MaxDeployBody: int64(n.cfg.DeployBodyLimit), MaxPage: int64(n.cfg.RecordsPageLimit),
 	}))
 
-	var others []supervise.Loop
+	others := n.compiledLoops()
 	if _, only := n.peers.(alone); !only {
 		others = append(others, supervise.Until("look", n.look))
 	}

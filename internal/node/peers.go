@@ -145,6 +145,7 @@ func (n *node) woken(signal string) {
 		var env, id int64
 		if _, err := fmt.Sscan(of, &env, &id); err == nil {
 			n.endpoints.Forget()
+			n.lookForIntegrations()
 			n.router.Changed(env, id)
 			n.ticker.Wake()
 		}
@@ -216,6 +217,7 @@ type hooks struct{ n *node }
 
 func (h hooks) ConnectionsChanged(env, integrationID int64) {
 	h.n.endpoints.Forget()
+	h.n.lookForIntegrations()
 	h.n.changed(env, integrationID)
 	h.n.ticker.Wake()
 }

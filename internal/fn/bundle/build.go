@@ -1,6 +1,7 @@
 package bundle
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/sha256"
@@ -12,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/evanw/esbuild/pkg/api"
@@ -24,7 +26,18 @@ import (
 // Options say what to bundle.
 type Options struct {
 	Dir string // the project: the folder of index.ts and node_modules
+	// Engine is what functions are bundled for: [syncline.EngineQuickJS] (the
+	// default) refuses what only Node has, [syncline.EngineNode] is for all,
+	// [EngineAuto] takes Node for the functions that need it. A function that
+	// names its engine decides for itself.
+	Engine syncline.Engine
+	// Cache keeps what came of the functions in the project's node_modules, so
+	// that the next process bundles only what changed.
+	Cache bool
 }
+
+// EngineAuto leaves the choice to what each function needs.
+const EngineAuto syncline.Engine = "auto"
 
 // Project is what a folder holds.
 type Project struct {
@@ -68,8 +81,10 @@ func Build(ctx context.Context, o Options) (*Project, error) {
 // time to the next, the project's packages above all, is kept.
 type Builder struct {
 	dir     string
+	engine  syncline.Engine
 	library *library
 	reader  *reader
+	cache   *cache
 }
 
 // NewBuilder makes a builder of a project.
@@ -81,11 +96,19 @@ func NewBuilder(o Options) (*Builder, error) {
 	if err != nil {
 		return nil, syncline.Errorf(syncline.CodeInvalid, "cannot open the project %s: %w", o.Dir, err)
 	}
-	return &Builder{dir: dir}, nil
+	switch o.Engine {
+	case "":
+		o.Engine = syncline.EngineQuickJS
+	case syncline.EngineQuickJS, syncline.EngineNode, EngineAuto:
+	default:
+		return nil, syncline.Errorf(syncline.CodeInvalid, "the engine %q is unknown", o.Engine).WithHint("use auto, quickjs or node")
+	}
+	return &Builder{dir: dir, engine: o.Engine, cache: openCache(dir, o.Cache)}, nil
 }
 
-// Close lets go of what is kept.
+// Close keeps what is to be kept for the next process, and lets go of the rest.
 func (b *Builder) Close() {
+	b.cache.save()
 	if b.reader != nil {
 		b.reader.close()
 	}
@@ -94,32 +117,68 @@ func (b *Builder) Close() {
 // Build bundles the project as it is now; see [Build]. It is called by one
 // goroutine at a time.
 func (b *Builder) Build(ctx context.Context) (*Project, error) {
+	began := time.Now()
 	found, problems := discover(b.dir)
 	if err := b.prepare(); err != nil {
 		return nil, err
 	}
-	found, sources, bad := compileAll(ctx, b.dir, found, b.library)
+	known, unknown := b.cache.find(b.dir, found)
+	made, sources, bad := compileAll(ctx, b.dir, unknown, b.library)
 	problems = append(problems, bad...)
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	p := &Project{Libraries: map[string][]byte{}}
-	descriptions, bad := b.reader.readAll(ctx, found, sources)
+	said, bad := b.reader.readAll(ctx, made, b.readable(made, sources))
 	problems = append(problems, bad...)
-	for i, f := range found {
-		if descriptions[i] == nil {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	seen := map[string]stamp{}
+	for i, f := range made {
+		if said[i] == nil {
 			continue
 		}
-		m, bad, warnings := manifest(b.dir, f, descriptions[i])
+		c := sources[f.file]
+		e := &entry{Code: c.code, Lacks: c.lacks, Description: said[i]}
+		known[f.file] = e
+		b.cache.put(b.dir, f.file, c.inputs, began, e, seen)
+	}
+	manifests := make([]*syncline.Manifest, len(found))
+	p := &Project{Libraries: map[string][]byte{}}
+	for i, f := range found {
+		e := known[f.file]
+		if e == nil {
+			continue
+		}
+		d, err := describe(e.Description)
+		if err != nil {
+			problems = append(problems, *evaluationProblem(f, err))
+			continue
+		}
+		m, bad, warnings := manifest(b.dir, f, d)
 		problems = append(problems, bad...)
 		p.Warnings = append(p.Warnings, warnings...)
-		source := sources[f.file]
+		m.Engine = b.engineOf(d.Engine, e)
+		manifests[i] = &m
+	}
+	problems = append(problems, twice(found, manifests)...)
+	problems = append(problems, b.settle(ctx, found, manifests, known)...)
+	for i, f := range found {
+		if manifests[i] == nil {
+			continue
+		}
+		source := known[f.file].Code
+		if manifests[i].Engine == syncline.EngineNode {
+			source = known[f.file].Node
+		}
 		sum := sha256.Sum256(source)
 		hash, _ := fn.Library(source)
 		if hash != "" {
 			p.Libraries[hash] = b.library.source
 		}
-		p.Functions = append(p.Functions, Function{Manifest: m, Source: source, Hash: hex.EncodeToString(sum[:]), Library: hash, ImportedAt: f.importedAt})
+		p.Functions = append(p.Functions, Function{
+			Manifest: *manifests[i], Source: source, Hash: hex.EncodeToString(sum[:]), Library: hash, ImportedAt: f.importedAt,
+		})
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -132,9 +191,92 @@ func (b *Builder) Build(ctx context.Context) (*Project, error) {
 	return p, nil
 }
 
+// readable are the bundles to read. Packages that need Node cannot even be
+// evaluated without it: where some do, none of the packages is there.
+func (b *Builder) readable(all []found, sources map[string]compiled) map[string]compiled {
+	var lacking []found
+	for _, f := range all {
+		if sources[f.file].lacks {
+			lacking = append(lacking, f)
+		}
+	}
+	if len(lacking) == 0 {
+		return sources
+	}
+	own, problems := compileWith(b.dir, lacking, b.library, stub, b.library.plugin(b.dir), withoutPackages())
+	if len(problems) > 0 {
+		return sources // they were bundled once: this says nothing new
+	}
+	readable := maps.Clone(sources)
+	maps.Copy(readable, own)
+	return readable
+}
+
+// twice finds functions that have a name in common with one before them: of a
+// file that stands in the folder of another type.
+func twice(all []found, manifests []*syncline.Manifest) (problems Problems) {
+	first := map[string]string{}
+	for i, m := range manifests {
+		if m == nil {
+			continue
+		}
+		key := m.Integration + "/" + string(m.Type) + "/" + m.Name
+		if file, ok := first[key]; ok {
+			problems = append(problems, Problem{
+				Place: all[i].importedAt, Message: "the " + string(m.Type) + " " + m.Name + " of " + m.Integration + " is also in " + file, Hint: "rename one of the files",
+			})
+			continue
+		}
+		first[key] = all[i].file
+	}
+	return problems
+}
+
+// engineOf is the engine of a function that asks for one ("" for none).
+func (b *Builder) engineOf(asked syncline.Engine, e *entry) syncline.Engine {
+	switch {
+	case asked == syncline.EngineNode || asked == "" && b.engine == syncline.EngineNode:
+		return syncline.EngineNode
+	case asked == "" && b.engine == EngineAuto && e.Lacks:
+		return syncline.EngineNode
+	}
+	return "" // quickjs
+}
+
+// settle bundles the functions for their engines: anew for node, and those that
+// lack something on quickjs once more to say what and where.
+func (b *Builder) settle(ctx context.Context, all []found, manifests []*syncline.Manifest, known map[string]*entry) (problems Problems) {
+	var node []found
+	for i, f := range all {
+		switch {
+		case manifests[i] == nil:
+		case manifests[i].Engine == syncline.EngineNode:
+			if known[f.file].Node == nil {
+				node = append(node, f)
+			}
+		case known[f.file].Lacks:
+			if ctx.Err() != nil {
+				return nil
+			}
+			_, bad := compileWith(b.dir, []found{f}, b.library, refuse)
+			problems = append(problems, bad...)
+		}
+	}
+	if len(node) > 0 {
+		own, bad := compileWith(b.dir, node, b.library, leaveIt)
+		problems = append(problems, bad...)
+		for file, c := range own {
+			known[file].Node = c.code
+			b.cache.changed = true
+		}
+	}
+	return problems
+}
+
 // prepare makes the library and the reader, unless those that are kept hold.
 func (b *Builder) prepare() error {
 	stamp := zodStamp(b.dir)
+	b.cache.use(environment(b.dir, stamp))
 	if b.library != nil && b.library.stamp == stamp {
 		return nil
 	}
@@ -142,7 +284,9 @@ func (b *Builder) prepare() error {
 	if err != nil {
 		return err
 	}
-	b.Close()
+	if b.reader != nil {
+		b.reader.close()
+	}
 	b.library, b.reader = l, newReader(l)
 	return nil
 }
@@ -156,7 +300,7 @@ func entryFunction(file string) string {
 
 // compileAll bundles functions, by file. When some cannot be bundled it returns
 // those that can, so that what is wrong with them is found in the same round.
-func compileAll(ctx context.Context, dir string, all []found, l *library) (good []found, sources map[string][]byte, problems Problems) {
+func compileAll(ctx context.Context, dir string, all []found, l *library) (good []found, sources map[string]compiled, problems Problems) {
 	if len(all) == 0 {
 		return nil, nil, nil
 	}
@@ -165,7 +309,7 @@ func compileAll(ctx context.Context, dir string, all []found, l *library) (good 
 		return all, sources, nil
 	}
 	// One that is wrong leaves none of the others: halve until it is alone.
-	sources = map[string][]byte{}
+	sources = map[string]compiled{}
 	var halve func(some []found)
 	halve = func(some []found) {
 		if len(some) == 1 || ctx.Err() != nil {
@@ -184,21 +328,30 @@ func compileAll(ctx context.Context, dir string, all []found, l *library) (good 
 	return good, sources, problems
 }
 
-// compile bundles functions. Those that need more of zod than the library has
-// get all of it.
-func compile(dir string, all []found, l *library) (map[string][]byte, Problems) {
-	out, problems := compileWith(dir, all, l, l.plugin(dir))
+// compiled is a bundle.
+type compiled struct {
+	code []byte
+	// lacks says that it needs modules that quickjs does not have; nothing
+	// stands for them.
+	lacks  bool
+	inputs []string // the files that it was made of, relative to the project
+}
+
+// compile bundles functions for quickjs. Those that need more of zod than the
+// library has get all of it.
+func compile(dir string, all []found, l *library) (map[string]compiled, Problems) {
+	out, problems := compileWith(dir, all, l, stub, l.plugin(dir))
 	if len(problems) > 0 {
 		return nil, problems
 	}
 	var large []found
 	for _, f := range all {
-		if source := out[f.file]; isShared(source) && usesRare.Match(source) {
+		if source := out[f.file].code; isShared(source) && usesRare.Match(source) {
 			large = append(large, f)
 		}
 	}
 	if len(large) > 0 {
-		own, problems := compileWith(dir, large, l)
+		own, problems := compileWith(dir, large, l, stub)
 		if len(problems) > 0 {
 			return nil, problems
 		}
@@ -207,8 +360,26 @@ func compile(dir string, all []found, l *library) (map[string][]byte, Problems) 
 	return out, nil
 }
 
-// compileWith bundles functions in one pass, so that what they share is read once.
-func compileWith(dir string, all []found, l *library, plugins ...api.Plugin) (map[string][]byte, Problems) {
+// pass is how many functions are bundled in one pass. Those of a pass share what
+// is read for them; all of them are in memory with what they are made of.
+const pass = 400
+
+// compileWith bundles functions, those of an integration together.
+func compileWith(dir string, all []found, l *library, m missing, plugins ...api.Plugin) (map[string]compiled, Problems) {
+	if len(all) <= pass {
+		return compilePass(dir, all, l, m, plugins)
+	}
+	out := make(map[string]compiled, len(all))
+	var problems Problems
+	for some := range slices.Chunk(all, pass) {
+		built, bad := compilePass(dir, some, l, m, plugins)
+		problems = append(problems, bad...)
+		maps.Copy(out, built)
+	}
+	return out, problems
+}
+
+func compilePass(dir string, all []found, l *library, m missing, plugins []api.Plugin) (map[string]compiled, Problems) {
 	points := make([]api.EntryPoint, len(all))
 	for i, f := range all {
 		points[i] = api.EntryPoint{InputPath: entrySpace + ":" + f.file, OutputPath: strconv.Itoa(i)}
@@ -221,7 +392,10 @@ func compileWith(dir string, all []found, l *library, plugins ...api.Plugin) (ma
 	o.Sourcemap = api.SourceMapExternal
 	o.SourcesContent = api.SourcesContentExclude
 	o.Metafile = true
-	o.Plugins = slices.Concat([]api.Plugin{entries(dir)}, plugins, []api.Plugin{hostModules(), zodLocales()})
+	o.Plugins = slices.Concat([]api.Plugin{entries(dir)}, plugins, []api.Plugin{hostModules(m), zodLocales()})
+	if m == leaveIt {
+		o.Platform, o.MainFields, o.Conditions = api.PlatformNode, []string{"main", "module"}, nil
+	}
 	r := api.Build(o)
 	if len(r.Errors) > 0 {
 		return nil, esbuildProblems(r.Errors)
@@ -230,7 +404,11 @@ func compileWith(dir string, all []found, l *library, plugins ...api.Plugin) (ma
 	if err != nil {
 		return nil, Problems{{Message: err.Error()}}
 	}
-	out := make(map[string][]byte, len(all))
+	inputs, err := inputsOf(r.Metafile)
+	if err != nil {
+		return nil, Problems{{Message: err.Error()}}
+	}
+	out := make(map[string]compiled, len(all))
 	for _, f := range r.OutputFiles { // 0.js, 0.js.map, 1.js …
 		name, isMap := strings.CutSuffix(filepath.Base(f.Path), ".map")
 		i, err := strconv.Atoi(strings.TrimSuffix(name, filepath.Ext(name)))
@@ -243,7 +421,11 @@ func compileWith(dir string, all []found, l *library, plugins ...api.Plugin) (ma
 		} else if places, err = ownPlaces(f.Contents); err != nil {
 			return nil, Problems{{Place: Place{File: all[i].file}, Message: err.Error()}}
 		}
-		out[all[i].file] = slices.Concat(code, out[all[i].file], places)
+		c := out[all[i].file]
+		c.code = slices.Concat(code, c.code, places)
+		c.inputs = inputs[all[i].file]
+		c.lacks = c.lacks || bytes.Contains(code, []byte(missingSpace+":"))
+		out[all[i].file] = c
 	}
 	return out, nil
 }

@@ -43,6 +43,7 @@ type description struct {
 	HasOnWebhook         bool                       `json:"hasOnWebhook"`
 	Scopes               []string                   `json:"scopes"`
 	Order                string                     `json:"order"`
+	Engine               syncline.Engine            `json:"engine"`
 	Reconcile            string                     `json:"reconcile"`
 	RewindContested      bool                       `json:"rewindContested"`
 	History              map[string]string          `json:"history"`
@@ -63,23 +64,23 @@ const readers = 2
 
 func newReader(l *library) *reader {
 	return &reader{
-		engine:  quickjs.New(quickjs.Options{WarmCalls: 500}),
+		engine:  quickjs.New(quickjs.Options{WarmCalls: 60}),
 		library: l, source: fn.WithLibrary(strings.Repeat("0", 64), []byte(describeJS+readJS)),
 	}
 }
 
 func (r *reader) close() { r.engine.Close() }
 
-// readAll reads every function, some at a time.
-func (r *reader) readAll(ctx context.Context, all []found, sources map[string][]byte) ([]*description, Problems) {
-	out := make([]*description, len(all))
+// readAll reads what every function says of itself, as JSON, some at a time.
+func (r *reader) readAll(ctx context.Context, all []found, sources map[string]compiled) ([]json.RawMessage, Problems) {
+	out := make([]json.RawMessage, len(all))
 	failed := make([]*Problem, len(all))
 	var workers sync.WaitGroup
 	next := make(chan int)
 	for n := range readers {
 		workers.Go(func() {
 			for i := range next {
-				d, err := r.read(ctx, "reader "+strconv.Itoa(n), sources[all[i].file])
+				d, err := r.read(ctx, "reader "+strconv.Itoa(n), sources[all[i].file].code)
 				if err != nil {
 					failed[i] = evaluationProblem(all[i], err)
 					continue
@@ -103,7 +104,7 @@ func (r *reader) readAll(ctx context.Context, all []found, sources map[string][]
 }
 
 // read reads one function in the context of a key.
-func (r *reader) read(ctx context.Context, key string, source []byte) (*description, error) {
+func (r *reader) read(ctx context.Context, key string, source []byte) (json.RawMessage, error) {
 	code, _, _ := bytes.Cut(source, []byte("\n//# sourceMappingURL=")) // not for eval
 	input, err := json.Marshal(map[string]string{"source": string(code)})
 	if err != nil {
@@ -124,16 +125,12 @@ func (r *reader) read(ctx context.Context, key string, source []byte) (*descript
 		// what only another function's leavings broke is read after all.
 		return r.readAlone(ctx, call, source, err)
 	}
-	var d description
-	if err := json.Unmarshal(text, &d); err != nil {
-		return nil, syncline.Errorf(syncline.CodeInvalid, "what the function says of itself cannot be read: %w", err)
-	}
-	return &d, nil
+	return text, nil
 }
 
 // readAlone reads a function again that could not be read among others, because
 // of first.
-func (r *reader) readAlone(ctx context.Context, call fn.Call, source []byte, first error) (*description, error) {
+func (r *reader) readAlone(ctx context.Context, call fn.Call, source []byte, first error) (json.RawMessage, error) {
 	probe := call
 	probe.WarmKey, probe.BundleHash = "", string(source)
 	probe.Bundle = func(context.Context) ([]byte, error) { return source, nil }
@@ -147,6 +144,11 @@ func (r *reader) readAlone(ctx context.Context, call fn.Call, source []byte, fir
 	if err != nil {
 		return nil, first
 	}
+	return text, nil
+}
+
+// describe takes apart what a function says of itself.
+func describe(text []byte) (*description, error) {
 	var d description
 	if err := json.Unmarshal(text, &d); err != nil {
 		return nil, syncline.Errorf(syncline.CodeInvalid, "what the function says of itself cannot be read: %w", err)

@@ -50,7 +50,7 @@ const isStrings = (v) => Array.isArray(v) && v.every((s) => typeof s === 'string
     metadata: schema('metadata', d.metadata), checkpoint: schema('checkpoint', d.checkpoint),
     input: schema('input', d.input), output: schema('output', d.output), event: string('event', d.event),
     webhookSubscriptions: strings('webhookSubscriptions', d.webhookSubscriptions), hasExec: typeof d.exec === 'function',
-    hasOnWebhook: typeof d.onWebhook === 'function', scopes: strings('scopes', d.scopes), order: string('order', d.order),
+    hasOnWebhook: typeof d.onWebhook === 'function', scopes: strings('scopes', d.scopes), order: string('order', d.order), engine: string('engine', d.engine),
     reconcile: string('reconcile', d.reconcile), rewindContested: d.rewindContested === true,
     history: byModel('history', d.history, models, (v) => typeof v === 'string', "history: { Issue: '90 days' }"),
     ignoredFields: byModel('ignoredFields', d.ignoredFields, models, isStrings, "ignoredFields: { Issue: ['last_viewed_at'] }"),

@@ -29,19 +29,17 @@ type library struct {
 	hash   string
 	stamp  string // of the zod that it was made of
 	full   []byte // with all of zod, for reading what functions say of themselves
+	module string // the module zod in a bundle that continues the library
 }
 
 // librarySpace is the namespace of the modules that the library holds.
 const librarySpace = "syncline-library"
 
-// libraryModule is the module zod in a bundle that continues the library.
-const libraryModule = "module.exports = globalThis.__syncline_library.zod;"
-
 // rare is what of zod is not in the library, and usesRare finds its use in a
 // bundle. It may find too much: that bundle is only larger.
 var (
 	rare     = []string{"core", "locales", "toJSONSchema", "fromJSONSchema", "compile", "withParser", "memoizer"}
-	usesRare = regexp.MustCompile(`\b(?:toJSONSchema|fromJSONSchema|withParser|memoizer)\b|\.(?:core|locales|compile)\b`)
+	usesRare = regexp.MustCompile(`\b(?:toJSONSchema|fromJSONSchema|withParser|memoizer)\b|\.(?:core|locales|compile)\b|__syncline_library\.zod\["(?:core|locales|compile)"\]`)
 )
 
 // libraries are those that were made, by stamp. There are as many as there are
@@ -71,6 +69,7 @@ func buildLibrary(dir, stamp string) (*library, error) {
 		if err != nil {
 			return nil, err
 		}
+		l.module = zodModule(names)
 		if l.source, err = buildScript(dir, leanZod(names)); err != nil {
 			return nil, err
 		}
@@ -100,6 +99,17 @@ func leanZod(names []string) string {
 		"for (const name of " + string(mustJSON(rare)) + ") Object.defineProperty(zod, name, { enumerable: true, get() {\n" +
 		"  throw new Error(`zod's ${name} is reached in a way that bundling does not see: write z.${name}`);\n} });\n" +
 		"globalThis.__syncline_library = { zod };"
+}
+
+// zodModule is the source of the module zod in a bundle that continues the
+// library. What a bundle does not use of it is not in the bundle.
+func zodModule(names []string) string {
+	var text, exports strings.Builder
+	for i, name := range names {
+		fmt.Fprintf(&text, "const _%d = /* @__PURE__ */ (() => globalThis.__syncline_library.zod%s)();\n", i, "["+strconv.Quote(name)+"]")
+		fmt.Fprintf(&exports, "_%d as %s, ", i, name)
+	}
+	return text.String() + "export { " + exports.String() + "};\n"
 }
 
 func mustJSON(v any) []byte {
@@ -153,7 +163,7 @@ func libraryOptions(dir, text string) api.BuildOptions {
 	o.Metafile = true
 	o.Outfile = filepath.Join(dir, "library.js") // nothing is written
 	o.MinifyWhitespace = true
-	o.Plugins = []api.Plugin{hostModules(), zodLocales()}
+	o.Plugins = []api.Plugin{hostModules(refuse), zodLocales()}
 	return o
 }
 
@@ -189,7 +199,7 @@ func (l *library) plugin(dir string) api.Plugin {
 			return api.OnResolveResult{Path: "zod", Namespace: librarySpace}, nil
 		})
 		b.OnLoad(api.OnLoadOptions{Filter: ".*", Namespace: librarySpace}, func(api.OnLoadArgs) (api.OnLoadResult, error) {
-			text := libraryModule
+			text := l.module
 			return api.OnLoadResult{Contents: &text, Loader: api.LoaderJS}, nil
 		})
 	}}

@@ -34,8 +34,10 @@ func manifest(dir string, f found, d *description) (m syncline.Manifest, problem
 		return m, problems, nil
 	}
 	if d.Type != f.kind {
-		bad(at(made), "a file in the folder of a "+string(f.kind)+" exports one of "+makers[d.Type], "use "+makers[f.kind]+" or move the file")
-		return m, problems, nil
+		// As in Nango, what it exports decides; public templates have such files.
+		warn(at(made), "a file in the folder of "+string(f.kind)+"s exports one of "+makers[d.Type]+": it is deployed as a "+string(d.Type),
+			"use "+makers[f.kind]+" or move the file")
+		f.kind = d.Type
 	}
 	wrong := map[string]bool{} // fields and models of which nothing more can be said
 	for _, p := range d.Problems {
@@ -53,6 +55,11 @@ func manifest(dir string, f found, d *description) (m syncline.Manifest, problem
 		Type: f.kind, Name: f.name, Integration: f.integration, Description: d.Description, Version: d.Version, Models: d.Models,
 		Metadata: d.Metadata, Checkpoint: d.Checkpoint, Input: d.Input, Output: d.Output, Event: d.Event,
 		WebhookSubscriptions: d.WebhookSubscriptions, HasOnWebhook: d.HasOnWebhook, Scopes: d.Scopes, Order: d.Order, Source: f.file,
+	}
+	switch d.Engine {
+	case "", syncline.EngineQuickJS, syncline.EngineNode:
+	default:
+		bad(at(`\bengine\s*:`), "the engine "+strconv.Quote(string(d.Engine))+" is unknown", "use 'quickjs' or 'node', or leave it out")
 	}
 	if f.kind == syncline.FunctionOnEvent && !slices.Contains(events, d.Event) && !wrong["event"] {
 		message := "the event " + strconv.Quote(d.Event) + " is unknown"

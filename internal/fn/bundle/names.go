@@ -34,7 +34,7 @@ var fileLine = regexp.MustCompile(`(?m)^(?: *// (.+)| *"([^"\\]+)"\((?:exports(?
 // rename gives the files of packages their names. Lines keep their number, so
 // a source map of other files still holds.
 func rename(code []byte, names map[string]string) []byte {
-	if len(names) == 0 {
+	if len(names) == 0 || !bytes.Contains(code, []byte("node_modules/")) {
 		return code
 	}
 	var out bytes.Buffer

@@ -368,3 +368,87 @@ func function(t *testing.T, p *bundle.Project, name string) *bundle.Function {
 	t.Fatalf("there is no function %s", name)
 	return nil
 }
+
+func TestTheCacheKeepsWhatDidNotChange(t *testing.T) {
+	t.Parallel()
+	slow(t)
+	dir := project(t, issues)
+	long := time.Now().Add(-time.Hour)
+	age := func(at time.Time) {
+		t.Helper()
+		for _, f := range issues.Files {
+			if err := os.Chtimes(filepath.Join(dir, filepath.FromSlash(f.Name)), at, at); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	hashes := func() map[string]string {
+		t.Helper()
+		p, err := bundle.Build(t.Context(), bundle.Options{Dir: dir, Cache: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		all := map[string]string{}
+		for _, f := range p.Functions {
+			all[f.Manifest.Name] = f.Hash
+			if len(f.Source) == 0 {
+				t.Errorf("%s has no source", f.Manifest.Name)
+			}
+		}
+		return all
+	}
+	var shared txtar.File
+	for _, f := range issues.Files {
+		if f.Name == "shared/map.ts" {
+			shared = f
+		}
+	}
+	if shared.Name == "" {
+		t.Fatal("no shared file")
+	}
+	edit := func(with string) { write(t, dir, shared.Name, []byte(with)) }
+	modules, err := os.Readlink(filepath.Join(dir, "node_modules"))
+	if err == nil { // the tests share it: this project gets a folder of its own
+		if err := os.Remove(filepath.Join(dir, "node_modules")); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Mkdir(filepath.Join(dir, "node_modules"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink(filepath.Join(modules, "zod"), filepath.Join(dir, "node_modules", "zod")); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	fresh := hashes() // the files are too young to be kept
+	age(long)
+	if d := cmp.Diff(fresh, hashes()); d != "" {
+		t.Error(d)
+	}
+	// A file with the size and the time that it had is not read again.
+	changed := strings.Replace(string(shared.Data), "no title", "no tItle", 1)
+	if changed == string(shared.Data) {
+		t.Fatal("the shared file has no title")
+	}
+	edit(changed)
+	age(long)
+	if d := cmp.Diff(fresh, hashes()); d != "" {
+		t.Errorf("what did not change is bundled anew:\n%s", d)
+	}
+	age(long.Add(time.Second))
+	if after := hashes(); after["issues"] == fresh["issues"] || after["labels"] != fresh["labels"] {
+		t.Errorf("after a change of what the issues import: %v, before it %v", after, fresh)
+	}
+	// A cache that is damaged is none.
+	file := filepath.Join(dir, "node_modules", ".cache", "syncline", "functions")
+	if info, err := os.Stat(file); err != nil || info.Size() == 0 {
+		t.Fatalf("there is no cache: %v", err)
+	}
+	if err := os.WriteFile(file, []byte("not a cache"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	edit(string(shared.Data))
+	if d := cmp.Diff(fresh, hashes()); d != "" {
+		t.Error(d)
+	}
+}

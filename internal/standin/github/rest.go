@@ -11,7 +11,8 @@ import (
 	"time"
 )
 
-// ServeHTTP answers GET /repos/{owner}/{name}/issues and …/issues/{number}.
+// ServeHTTP answers GET /repos/{owner}/{name}/issues, and GET and PATCH of
+// …/issues/{number}.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	s.requests++
@@ -26,6 +27,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	rest, ok := strings.CutPrefix(r.URL.Path, "/repos/"+s.repository()+"/issues")
 	switch {
+	case r.Method == http.MethodPatch && ok && rest != "":
+		s.patch(w, r, strings.TrimPrefix(rest, "/"))
 	case r.Method != http.MethodGet || !ok:
 		problem(w, http.StatusNotFound, "Not Found")
 	case rest == "":
@@ -54,6 +57,29 @@ func (s *Server) get(w http.ResponseWriter, number string) {
 		return
 	}
 	problem(w, http.StatusNotFound, "Not Found")
+}
+
+// patch changes the title or the state of an issue.
+func (s *Server) patch(w http.ResponseWriter, r *http.Request, number string) {
+	n, _ := strconv.Atoi(number) // 0 is no issue
+	var in struct{ Title, State *string }
+	if err := json.NewDecoder(r.Body).Decode(&in); err != nil {
+		problem(w, http.StatusBadRequest, "Problems parsing JSON")
+		return
+	}
+	if in.State != nil && *in.State != "open" && *in.State != "closed" {
+		problem(w, http.StatusUnprocessableEntity, "Validation Failed: state is neither open nor closed")
+		return
+	}
+	s.change("edited", n, func(i *Issue) {
+		if in.Title != nil {
+			i.Title = *in.Title
+		}
+		if in.State != nil {
+			i.State = *in.State
+		}
+	})
+	s.get(w, number)
 }
 
 func (s *Server) list(w http.ResponseWriter, r *http.Request) {

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 
 	"syncline/internal/standin/github"
@@ -210,5 +211,29 @@ func TestAnInterceptorAnswersInstead(t *testing.T) {
 	}
 	if s.Requests() != 2 {
 		t.Errorf("counted %d requests", s.Requests())
+	}
+}
+
+func TestAnIssueIsChangedByPatch(t *testing.T) {
+	t.Parallel()
+	s := newStandin(t)
+	s.Create("one")
+	for _, c := range []struct {
+		path, body string
+		status     int
+	}{
+		{"/issues/1", `{"state":"closed","title":"done"}`, http.StatusOK}, {"/issues/1", `{"state":"x"}`, http.StatusUnprocessableEntity},
+		{"/issues/1", `{`, http.StatusBadRequest}, {"/issues/2", `{}`, http.StatusNotFound}, {"/issues", `{}`, http.StatusNotFound},
+	} {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPatch, "/repos/acme/rockets"+c.path, strings.NewReader(c.body))
+		r.Header.Set("Authorization", "Bearer "+token)
+		w := httptest.NewRecorder()
+		s.ServeHTTP(w, r)
+		if w.Code != c.status {
+			t.Errorf("PATCH %s %s answered %d %s", c.path, c.body, w.Code, w.Body)
+		}
+	}
+	if i := s.Issues()[0]; i.State != "closed" || i.Title != "done" {
+		t.Errorf("the issue is %+v", i)
 	}
 }
