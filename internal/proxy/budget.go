@@ -232,7 +232,7 @@ func (b *budgets) free(g *gate, p Priority, now time.Time) bool {
 // ahead is how long the rate makes the next request wait. A second's worth may
 // be made at once.
 func (b *budgets) ahead(g *gate, now time.Time) time.Duration {
-	if b.rate <= 0 {
+	if b.rate <= 0 || !g.slot.After(now) {
 		return 0
 	}
 	burst := time.Duration(float64(time.Second) * math.Max(0, b.rate-1) / b.rate)
