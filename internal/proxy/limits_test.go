@@ -360,3 +360,5 @@ func TestTheCallersContextEndsARequest(t *testing.T) {
 		t.Errorf("error = %v", err)
 	}
 }
+
+func newGzip(w io.Writer) *gzip.Writer { return gzip.NewWriter(w) }
