@@ -99,6 +99,12 @@ func (s *server) proxied(w http.ResponseWriter, r *http.Request) error {
 	if r.Method == http.MethodHead {
 		return nil
 	}
+	if w.Header().Get("Content-Length") == "" {
+		// An event stream has begun although there is no event yet.
+		if err := control.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
+			return nil // the caller has gone away
+		}
+	}
 	if err := pass(&parts{w: w, control: control, each: s.Stall}, control, answer.Reader); err != nil {
 		s.Log.Debug("an answer of an external API was not passed on in full", "request", requestID(ctx), "url", answer.URL, "err", err)
 		// The status is out: a connection that breaks is the only way left to say

@@ -153,7 +153,7 @@ func target(r Request, vars variables) (u *url.URL, withCredentials bool, err er
 		text = strings.TrimRight(prefix.String(), "/")
 		switch path := strings.TrimLeft(endpoint, "/"); {
 		case path == "" && endpoint == "":
-		case strings.HasPrefix(path, "?"):
+		case strings.HasPrefix(endpoint, "?"):
 			text += path
 		default:
 			text += "/" + path
