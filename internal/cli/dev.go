@@ -226,7 +226,7 @@ func (d *devLoop) develop(ctx context.Context) error {
 func (d *devLoop) round(ctx context.Context, files []string) error {
 	began := time.Now()
 	built, err := buildWith(ctx, d.builder, d.dir)
-	if ctx.Err() != nil {
+	if errors.Is(err, context.Canceled) {
 		return nil
 	}
 	if err != nil {

@@ -32,23 +32,21 @@ type tailed struct {
 func (t *tail) run(ctx context.Context) error {
 	seen := map[string]*tailed{}
 	first, told := true, false
-	for {
+	for ctx.Err() == nil {
 		err := t.look(ctx, seen, first)
 		switch {
-		case ctx.Err() != nil:
-			return nil
 		case err == nil:
 			first, told = false, false
+		case ctx.Err() != nil: // the loop ends
 		case syncline.CodeOf(err) != syncline.CodeUnavailable:
 			return err
 		case !told:
 			t.print("%s; waiting for it", clean(firstLine(err)))
 			told = true
 		}
-		if pause(ctx, tailEvery) != nil {
-			return nil
-		}
+		_ = pause(ctx, tailEvery)
 	}
+	return nil
 }
 
 // look prints what is new. What there is at the first look is old.

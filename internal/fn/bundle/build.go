@@ -256,7 +256,7 @@ func (b *Builder) settle(ctx context.Context, all []found, manifests []*syncline
 			}
 		case known[f.file].Lacks:
 			if ctx.Err() != nil {
-				return nil
+				return problems // the caller sees it too
 			}
 			_, bad := compileWith(b.dir, []found{f}, b.library, refuse)
 			problems = append(problems, bad...)

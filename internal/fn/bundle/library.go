@@ -173,8 +173,8 @@ func zodStamp(dir string) string {
 	if folder == "" {
 		return ""
 	}
-	if real, err := filepath.EvalSymlinks(folder); err == nil {
-		folder = real
+	if linked, err := filepath.EvalSymlinks(folder); err == nil {
+		folder = linked
 	}
 	file := filepath.Join(folder, "package.json")
 	info, err := os.Stat(file)
