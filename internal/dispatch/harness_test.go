@@ -169,11 +169,11 @@ func (w *world) Run(ctx context.Context, call fn.Call, h fn.Host) (json.RawMessa
 	return nil, exec(ctx, h)
 }
 
-func (w *world) Do(_ context.Context, _ *syncline.Integration, c *syncline.Connection, args fn.HTTPArgs) (*fn.HTTPResult, error) {
+func (w *world) Do(_ context.Context, r host.UpstreamRequest) (*fn.HTTPResult, error) {
 	if w.upstreamOf != nil {
-		w.upstreamOf(c)
+		w.upstreamOf(r.Connection)
 	}
-	return w.upstream(args)
+	return w.upstream(r.Args)
 }
 
 func (w *world) Describe(_ context.Context, i *syncline.Integration, c *syncline.Connection, o host.DescribeOptions) (json.RawMessage, error) {

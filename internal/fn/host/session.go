@@ -14,11 +14,6 @@ import (
 	"syncline/internal/store"
 )
 
-// Upstream makes requests to the external API on behalf of a connection.
-type Upstream interface {
-	Do(ctx context.Context, i *syncline.Integration, c *syncline.Connection, args fn.HTTPArgs) (*fn.HTTPResult, error)
-}
-
 // DescribeOptions say how a connection is described.
 type DescribeOptions struct {
 	RefreshToken bool // with the refresh token, where there is one
@@ -145,10 +140,11 @@ func (s *session) http(ctx context.Context, raw json.RawMessage) (json.RawMessag
 	}
 	s.marks.begin(position)
 	defer s.marks.end()
-	result, err := s.deps.Upstream.Do(ctx, &i, &c, args)
+	result, err := s.deps.Upstream.Do(ctx, UpstreamRequest{Integration: &i, Connection: &c, Kind: s.run.Kind, Args: args, Log: s.logs.addCall})
 	if err != nil {
 		return nil, err
 	}
+	defer result.Release()
 	return json.Marshal(result)
 }
 

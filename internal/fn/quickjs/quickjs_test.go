@@ -280,8 +280,8 @@ func TestHTTPLooksLikeAxios(t *testing.T) {
 	t.Parallel()
 	h := httpHost(map[string]fn.HTTPResult{
 		"/ok?a=1&b=x%2Cy": {Status: 200, StatusText: "OK", Headers: map[string]string{"x": "1"}, Body: `{"v":1}`},
-		"/text":                       {Status: 200, Body: `not json`},
-		"/bad":                        {Status: 422, Body: `{"message":"no"}`},
+		"/text":           {Status: 200, Body: `not json`},
+		"/bad":            {Status: 422, Body: `{"message":"no"}`},
 	})
 	got, err := run(t, newCall(body(`
 		const out = [];
