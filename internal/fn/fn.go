@@ -63,6 +63,9 @@ type Context struct {
 	// Paginate is the provider's default pagination, in the catalogue's format.
 	Paginate json.RawMessage       `json:"paginate,omitempty"`
 	Webhook  *syncline.WebhookInfo `json:"webhook,omitempty"`
+	// Now is what the function's clock shows and stands at, in RFC 3339; "" is
+	// the real time. It is for fixtures.
+	Now string `json:"now,omitempty"`
 }
 
 // Limits bound one call. Zero fields take the default.
