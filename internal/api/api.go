@@ -38,6 +38,7 @@ type Deps struct {
 	Secrets   *secret.Sealer
 	Catalogue Catalogue
 	Syncs     SyncControl
+	Upstream  Upstream      // for /proxy; nil: there is none
 	Deletes   DeleteControl // nil: nothing is ever held
 	Hooks     Hooks
 	Clock     clock.Clock

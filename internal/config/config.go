@@ -69,6 +69,16 @@ type Config struct {
 	GoEnvironments  string `group:"Functions" flag:"go-environments" default:"" form:"names" help:"Environments that functions in Go, compiled into the binary, are deployed to when it starts, separated by commas; all by default."`
 	GoDeleteMissing bool   `group:"Functions" flag:"go-delete-missing" default:"false" help:"At the start, delete functions in Go that are deployed and not compiled into this binary, as a deployment deletes functions. Without it they stay, and their runs wait for a process that has them."`
 
+	ConnectionConcurrency int           `group:"Calls to external APIs" flag:"connection-concurrency" default:"16" min:"1" max:"10000" help:"Requests of one connection that are under way at a time. More wait: those of webhooks go before those of actions and the proxy, and these before those of polls."`
+	ConnectionRate        int           `group:"Calls to external APIs" flag:"connection-rate" default:"0" min:"0" max:"100000" help:"Requests of one connection that begin in one second. 0 has no limit but what the external API itself says."`
+	RetryMaxWait          time.Duration `group:"Calls to external APIs" flag:"retry-max-wait" default:"10m" min:"1s" max:"24h" help:"Longest that a request waits before it is tried again. When an external API asks for more, its refusal is handed on at once."`
+	ProxyTimeout          time.Duration `group:"Calls to external APIs" flag:"proxy-timeout" default:"5m" min:"1s" max:"24h" help:"Longest that one attempt of a request may take, body included; of a request through /proxy, until the headers of the answer."`
+	ProxyIdleTimeout      time.Duration `group:"Calls to external APIs" flag:"proxy-idle-timeout" default:"2m" min:"1s" max:"24h" help:"Longest that nothing may come of an answer's body."`
+	ProxyBodyLimit        Size          `group:"Calls to external APIs" flag:"proxy-body-limit" default:"10GiB" min:"1KiB" help:"Largest body that passes through /proxy, either way. It is streamed and takes no memory."`
+	ProxyMemoryLimit      Size          `group:"Calls to external APIs" flag:"proxy-memory-limit" default:"256MiB" min:"2MiB" help:"Most memory that the answers which functions are being handed take together. More wait. It has to be more than --response-body-limit."`
+	BaseURLOverride       bool          `group:"Calls to external APIs" flag:"base-url-override" default:"true" help:"Let functions and callers of /proxy name another base URL than the integration's (baseUrlOverride). The connection's credentials are sent there."`
+	DenyHosts             string        `group:"Calls to external APIs" flag:"deny-hosts" default:"" form:"host,.domain" help:"Hosts that are never called, separated by commas. One that begins with a dot stands for all hosts below it."`
+
 	EventMaxAttempts int           `group:"Retries" flag:"event-max-attempts" default:"5" min:"1" max:"100" help:"How often a webhook event is tried when its handler fails by itself, before it is dead and its lane goes on."`
 	LaneMaxWait      time.Duration `group:"Retries" flag:"lane-max-wait" default:"24h" min:"1s" help:"How long a lane waits for an external API that is unavailable before the event at its head is dead."`
 	NotifyTimeout    time.Duration `group:"Retries" flag:"notify-timeout" default:"20s" min:"1s" max:"5m" help:"How long the user's app has to answer a notification before it is tried again."`
@@ -144,8 +154,23 @@ func (c *Config) Validate() error {
 		errs = append(errs, fmt.Errorf("%s: %s is more than a whole worker may use, which is %s by %s",
 			settingOf("run-memory-limit").Name(), c.RunMemoryLimit, c.WorkerMemoryLimit, settingOf("worker-memory-limit").Name()))
 	}
+	if c.ProxyMemoryLimit <= c.ResponseBodyLimit {
+		errs = append(errs, fmt.Errorf("%s: %s is not more than one response may have, which is %s by %s",
+			settingOf("proxy-memory-limit").Name(), c.ProxyMemoryLimit, c.ResponseBodyLimit, settingOf("response-body-limit").Name()))
+	}
 	errs = append(errs, c.checkSecretKeys()...)
 	return invalid(errs)
+}
+
+// DeniedHosts lists the hosts of DenyHosts.
+func (c *Config) DeniedHosts() []string {
+	var hosts []string
+	for host := range strings.SplitSeq(c.DenyHosts, ",") {
+		if host = strings.ToLower(strings.TrimSpace(host)); host != "" {
+			hosts = append(hosts, host)
+		}
+	}
+	return hosts
 }
 
 func (c *Config) checkAddresses() (errs []error) {

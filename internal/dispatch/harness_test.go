@@ -165,8 +165,8 @@ func (w *world) Run(ctx context.Context, call fn.Call, h fn.Host) (json.RawMessa
 	return nil, exec(ctx, h)
 }
 
-func (w *world) Do(_ context.Context, _ *syncline.Integration, _ *syncline.Connection, args fn.HTTPArgs) (*fn.HTTPResult, error) {
-	return w.upstream(args)
+func (w *world) Do(_ context.Context, r host.UpstreamRequest) (*fn.HTTPResult, error) {
+	return w.upstream(r.Args)
 }
 
 func (w *world) Describe(context.Context, *syncline.Integration, *syncline.Connection) (json.RawMessage, error) {

@@ -165,12 +165,14 @@ func (n *node) flush() {
 // that run them.
 func (n *node) wire(listener net.Listener) *supervise.Group {
 	catalogue := provider.Builtin()
-	policy := outbound.Policy{AllowPrivateNetworks: n.cfg.AllowPrivateNetworks}
+	policy := outbound.Policy{AllowPrivateNetworks: n.cfg.AllowPrivateNetworks, DenyHosts: n.cfg.DeniedHosts()}
 	webhookOf := func(i *syncline.Integration) (*provider.Webhook, error) { return ingest.WebhookOf(catalogue, i) }
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 
-	n.client = proxy.New(proxy.Config{Policy: policy, MaxResponseBody: int64(n.cfg.ResponseBodyLimit), Clock: n.clock})
+	up := &upstream{catalogue: catalogue, sealer: n.sealer, store: n.store, clock: n.clock}
+	n.client = proxy.New(proxyConfig(n.cfg, policy, up, n.clock))
+	up.client = n.client
 	n.pool = n.newPool()
 	n.sender = notify.New(notify.Config{
 		Store: n.store, Secrets: n.sealer, Policy: policy, Clock: n.clock, Logger: n.log, Timeout: n.cfg.NotifyTimeout,
@@ -178,7 +180,6 @@ func (n *node) wire(listener net.Listener) *supervise.Group {
 
 	// Stages know each other only by what they are woken with.
 	n.router = &route.Router{Store: n.store, Inbox: n.inbox, Clock: n.clock, Log: n.log, Webhook: webhookOf, ParkedExpiry: n.cfg.ParkedExpiry}
-	up := &upstream{catalogue: catalogue, sealer: n.sealer, client: n.client, clock: n.clock}
 	engine := &dispatch.Engine{
 		Host: &host.Deps{
 			Store: n.store, Clock: n.clock, Upstream: up, Connections: up, MaxLogLines: fn.Limits{}.Defaults().LogLines,
@@ -212,14 +213,15 @@ func (n *node) wire(listener net.Listener) *supervise.Group {
 	pages := dash.New(dash.Deps{Store: n.store, Clock: n.clock, Log: n.log, PublicURL: n.cfg.PublicURL, Open: onLoopback(listener)})
 	mux.Handle("/{$}", pages)
 	mux.Handle("/ui/", pages)
-	mux.Handle("/", api.New(api.Deps{
-		Store: n.store, Replica: n.replica, Secrets: n.sealer, Catalogue: catalogue, Clock: n.clock, Log: n.log, PublicURL: n.cfg.PublicURL,
+	endpoints := api.New(api.Deps{
+		Store: n.store, Upstream: up, Replica: n.replica, Secrets: n.sealer, Catalogue: catalogue, Clock: n.clock, Log: n.log, PublicURL: n.cfg.PublicURL,
 		Syncs:   &schedule.Control{Store: n.store, Clock: n.clock, Wake: n.due, Cancel: n.cancel},
 		Deletes: &dispatch.Deletes{Engine: engine},
 		Hooks:   hooks{n},
 		Ready:   n.ready, Received: n.inbox.Last, Compiled: n.compiled.registry.Compiled, Metrics: promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}),
 		MaxBody: int64(n.cfg.RequestBodyLimit), MaxDeployBody: int64(n.cfg.DeployBodyLimit), MaxPage: int64(n.cfg.RecordsPageLimit),
-	}))
+	})
+	mux.Handle("/", endpoints)
 
 	others := n.compiledLoops()
 	if _, only := n.peers.(alone); !only {
@@ -228,7 +230,7 @@ func (n *node) wire(listener net.Listener) *supervise.Group {
 	// In the order in which they stop: what takes work in first, what tells
 	// others of it last.
 	n.group = supervise.New(n.clock, n.log,
-		supervise.Stage{Name: "http", Timeout: n.cfg.ShutdownTimeout, Loops: []supervise.Loop{{Name: "http", Run: n.serve(listener, mux)}}},
+		supervise.Stage{Name: "http", Timeout: n.cfg.ShutdownTimeout, Loops: []supervise.Loop{{Name: "http", Run: n.serve(listener, api.KeepProxyPaths(endpoints, mux))}}},
 		supervise.Stage{Name: "route", Loops: []supervise.Loop{n.led(roleRouter, n.route)}},
 		supervise.Stage{Name: "runs", Timeout: n.cfg.ShutdownTimeout, Loops: []supervise.Loop{
 			{Name: "lanes", Run: n.lanes.Run}, {Name: "polls", Run: n.ticker.Run},

@@ -61,7 +61,7 @@ var _ fn.Host = (*Event)(nil)
 // Begin starts an event over what the drain has staged.
 func (d *Drain) Begin(e *syncline.Event) *Event {
 	m := d.mark()
-	return &Event{session: newSession(d.deps, d.subject, e.Watermark), drain: d, event: e, from: m, to: m}
+	return &Event{session: newSession(d.deps, d.subject, syncline.RunWebhook, e.Watermark), drain: d, event: e, from: m, to: m}
 }
 
 // Keep ends the event and keeps its effects for the commit.

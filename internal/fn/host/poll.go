@@ -31,7 +31,7 @@ var _ fn.Host = (*Poll)(nil)
 // at its start. run is updated as batches commit.
 func NewPoll(d *Deps, s *Subject, lease syncline.Lease, run *syncline.Run, watermark int64) *Poll {
 	run.Models = map[string]syncline.ModelResult{}
-	return &Poll{session: newSession(d, s, watermark), lease: lease, run: run, warns: map[string]bool{}, ends: map[string]int64{}}
+	return &Poll{session: newSession(d, s, syncline.RunPoll, watermark), lease: lease, run: run, warns: map[string]bool{}, ends: map[string]int64{}}
 }
 
 // Call answers one host call.

@@ -13,11 +13,6 @@ import (
 	"syncline/internal/store"
 )
 
-// Upstream makes requests to the external API on behalf of a connection.
-type Upstream interface {
-	Do(ctx context.Context, i *syncline.Integration, c *syncline.Connection, args fn.HTTPArgs) (*fn.HTTPResult, error)
-}
-
 // Connections renders a connection as functions see it, credentials included.
 type Connections interface {
 	Describe(ctx context.Context, i *syncline.Integration, c *syncline.Connection) (json.RawMessage, error)
@@ -51,6 +46,7 @@ type session struct {
 	deps    *Deps
 	subject *Subject
 	marks   *watermarks
+	kind    syncline.RunKind
 
 	// mu makes calls that change state run one at a time, in the order in
 	// which they come.
@@ -66,9 +62,9 @@ type strategy struct {
 	field string
 }
 
-func newSession(d *Deps, s *Subject, watermark int64) session {
+func newSession(d *Deps, s *Subject, kind syncline.RunKind, watermark int64) session {
 	return session{
-		deps: d, subject: s, marks: newWatermarks(watermark),
+		deps: d, subject: s, kind: kind, marks: newWatermarks(watermark),
 		strategies: map[string]strategy{},
 		logs:       logBuffer{max: d.MaxLogLines, now: d.Clock.Now},
 	}
@@ -99,10 +95,11 @@ func (s *session) http(ctx context.Context, raw json.RawMessage) (json.RawMessag
 	}
 	s.marks.begin(position)
 	defer s.marks.end()
-	result, err := s.deps.Upstream.Do(ctx, &s.subject.Integration, &c, args)
+	result, err := s.deps.Upstream.Do(ctx, UpstreamRequest{Integration: &s.subject.Integration, Connection: &c, Kind: s.kind, Args: args, Log: s.logs.addCall})
 	if err != nil {
 		return nil, err
 	}
+	defer result.Release()
 	return json.Marshal(result)
 }
 

@@ -227,8 +227,9 @@
     const verb = String(method ?? config.method ?? 'GET').toUpperCase();
     const args = {
       method: verb, endpoint: config.endpoint, headers, query: encodeParams(config.params), ...encodeBody(config.data),
-      retries: config.retries, retryOn: config.retryOn ?? undefined, baseUrlOverride: config.baseUrlOverride ?? undefined,
-      responseType: config.responseType,
+      retries: config.retries, retryOn: config.retryOn ?? undefined, retryHeader: config.retryHeader ?? undefined, baseUrlOverride: config.baseUrlOverride ?? undefined,
+      responseType: config.responseType, timeoutMs: config.timeout > 0 ? Math.ceil(config.timeout) : undefined,
+      decompress: config.decompress === undefined || config.decompress === null ? undefined : String(config.decompress) !== 'false',
     };
     const shown = { ...config, method: verb.toLowerCase(), url: config.endpoint };
     let r;
@@ -244,7 +245,7 @@
     const response = { data: decodeBody(r, config.responseType), status: r.status, statusText: r.statusText, headers: r.headers, config: shown, request };
     if (r.status >= 200 && r.status < 300) return response;
     const code = r.status >= 500 ? 'ERR_BAD_RESPONSE' : 'ERR_BAD_REQUEST';
-    const e = new AxiosError(`Request failed with status code ${r.status}`, code, shown, request, response);
+    const e = new AxiosError(`Request failed with status code ${r.status}${r.reason ? `: ${r.reason}` : ''}`, code, shown, request, response);
     // A rate limit is the world's fault, whatever status it comes with.
     mark(e, 'upstream_error', r.rateLimited ? 429 : r.status);
     throw e;
