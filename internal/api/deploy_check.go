@@ -94,6 +94,11 @@ func checkFunction(f *deployed) (wrong []*syncline.Error) {
 	if m.Integration == "" {
 		bad("manifest.integration", "the integration is missing")
 	}
+	switch m.Engine {
+	case "", syncline.EngineQuickJS, syncline.EngineGo:
+	default:
+		bad("manifest.engine", "this server does not have the engine %q; it has quickjs", m.Engine)
+	}
 	if utf8.RuneCountInString(m.Description) > maxDescription || utf8.RuneCountInString(m.Version) > maxName {
 		bad("manifest.description", "the description or the version is too long (%d and %d characters are the most)", maxDescription, maxName)
 	}

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"syncline"
 	"syncline/internal/provider"
 )
 
@@ -35,7 +36,7 @@ func BenchmarkHandler(b *testing.B) {
 					return false
 				}
 				text := body(n)
-				headers, err := p.Webhook.Sign([]byte(text), webhookSecret, start)
+				headers, err := p.Webhook.Sign(&syncline.Delivery{Body: []byte(text)}, webhookSecret, "", start)
 				if err != nil {
 					failed.Add(1)
 					return false

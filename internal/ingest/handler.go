@@ -40,6 +40,8 @@ type Config struct {
 	Position func(ctx context.Context) (int64, error)
 	Clock    clock.Clock
 	Log      *slog.Logger
+	// PublicURL is where external APIs reach this server: some sign it.
+	PublicURL string
 	// MaxBody is the largest body in bytes; default 25 MiB.
 	MaxBody int64
 	// MaxInFlight bounds what has arrived of the bodies of all requests that are
@@ -152,7 +154,7 @@ func (h *handler) take(w http.ResponseWriter, r *http.Request) (inbox.Receipt, e
 		return inbox.Receipt{}, err
 	}
 	d.Body = body
-	if err := endpoint.Webhook.Verify(d, endpoint.Secrets, h.Clock.Now()); err != nil {
+	if err := endpoint.Webhook.Verify(d, endpoint.Secrets, h.PublicURL, h.Clock.Now()); err != nil {
 		return inbox.Receipt{}, err
 	}
 	// Parsed before it is stored: what no function could ever read is refused

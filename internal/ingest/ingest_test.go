@@ -115,7 +115,7 @@ func (w *world) path(rest string) string { return "/webhook/" + w.env.UUID + "/"
 func request(t *testing.T, path, body, id string) *http.Request {
 	t.Helper()
 	p, _ := provider.Builtin().Provider("github")
-	headers, err := p.Webhook.Sign([]byte(body), webhookSecret, start)
+	headers, err := p.Webhook.Sign(&syncline.Delivery{Body: []byte(body)}, webhookSecret, "", start)
 	if err != nil {
 		t.Fatal(err)
 	}

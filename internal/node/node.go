@@ -208,7 +208,7 @@ func (n *node) wire(listener net.Listener) *supervise.Group {
 	mux := http.NewServeMux()
 	mux.Handle("/webhook/", ingest.Handler(ingest.Config{
 		Endpoints: n.endpoints, Inbox: n.inbox, Position: n.store.Position, Clock: n.clock, Log: n.log,
-		MaxBody: int64(n.cfg.WebhookBodyLimit), Metrics: metrics,
+		PublicURL: n.cfg.PublicURL, MaxBody: int64(n.cfg.WebhookBodyLimit), Metrics: metrics,
 	}))
 	pages := dash.New(dash.Deps{Store: n.store, Clock: n.clock, Log: n.log, PublicURL: n.cfg.PublicURL, Open: onLoopback(listener)})
 	mux.Handle("/{$}", pages)

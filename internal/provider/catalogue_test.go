@@ -15,7 +15,10 @@ import (
 func TestTheBuiltinCatalogue(t *testing.T) {
 	t.Parallel()
 	c := provider.Builtin()
-	want := []string{"github", "github-app", "github-pat", "private-api-basic", "private-api-bearer", "unauthenticated"}
+	want := []string{
+		"github", "github-app", "github-pat", "gitlab", "hubspot", "intercom", "jira", "linear", "notion", "private-api-basic", "private-api-bearer",
+		"salesforce", "shopify", "slack", "stripe", "unauthenticated", "zendesk",
+	}
 	if diff := cmp.Diff(want, c.Names()); diff != "" {
 		t.Errorf("names (-want +got):\n%s", diff)
 	}
@@ -146,7 +149,7 @@ func TestOverrides(t *testing.T) {
 		{name: "match_all beside match", override: `{"match_all":true}`, wrong: "config.webhook.match_all"},
 		{name: "a signing time that is not signed", override: `{"verify":[{"scheme":"hmac-sha256","encoding":"hex","header":"x","timestamp":"t","tolerance":"1m"}]}`, wrong: "made up"},
 		{name: "signed content without the body", override: `{"verify":[{"scheme":"hmac-sha256","encoding":"hex","header":"x","signed":"{header:y}"}]}`, wrong: "{raw_body}"},
-		{name: "an unknown placeholder", override: `{"verify":[{"scheme":"hmac-sha256","encoding":"hex","header":"x","signed":"{url}{raw_body}"}]}`, wrong: "{url}"},
+		{name: "an unknown placeholder", override: `{"verify":[{"scheme":"hmac-sha256","encoding":"hex","header":"x","signed":"{path}{raw_body}"}]}`, wrong: "{path}"},
 		{name: "a payload that is none", override: `{"payload":"xml"}`, wrong: "config.webhook.payload"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -132,13 +132,22 @@ type Signature struct {
 	Encoding string `yaml:"encoding" json:"encoding,omitempty"` // hex or base64; of the hmac schemes
 	Header   string `yaml:"header" json:"header,omitempty"`     // that carries the signature
 	Prefix   string `yaml:"prefix" json:"prefix,omitempty"`     // of the header's value
-	// Signed is the template of the signed content, of {raw_body}, {timestamp}
-	// and {header:name}; default "{raw_body}".
+	// Format is how the header's value holds the signature: "" is the value
+	// itself; "pairs" is "t=…,v1=…,v1=…", of which any of those named
+	// SignatureKey may match.
+	Format       string `yaml:"format" json:"format,omitempty"`
+	SignatureKey string `yaml:"signature_key" json:"signature_key,omitempty"`
+	// Signed is the template of the signed content, of {raw_body}, {timestamp},
+	// {method}, {url} (the public URL with path and query) and {header:name};
+	// default "{raw_body}".
 	Signed string `yaml:"signed" json:"signed,omitempty"`
-	// Timestamp names the header of the signing time (Unix seconds), and
-	// Tolerance how far it may be from now, either way.
-	Timestamp string   `yaml:"timestamp" json:"timestamp,omitempty"`
-	Tolerance Duration `yaml:"tolerance" json:"tolerance,omitempty"`
+	// Timestamp says where the signing time is: the name of a header, the name of
+	// a pair in the format "pairs", or "body:path.to.value". TimestampUnit is its
+	// unit: "s" (Unix seconds, the default), "ms" or "iso8601"; Tolerance is how
+	// far it may be from now, either way.
+	Timestamp     string   `yaml:"timestamp" json:"timestamp,omitempty"`
+	TimestampUnit string   `yaml:"timestamp_unit" json:"timestamp_unit,omitempty"`
+	Tolerance     Duration `yaml:"tolerance" json:"tolerance,omitempty"`
 }
 
 // Source is a place in a delivery: "header:x-github-event", "body:repository.id"
@@ -148,6 +157,8 @@ type Source string
 // Match finds connections: the value at From equals the connection's Property
 // ("connection_config.x", "metadata.x", "tags.x" or "connection_id").
 type Match struct {
-	From     Source   `yaml:"from" json:"from"`
+	From Source `yaml:"from" json:"from"`
+	// Without is an ending that is taken off the value, where it has it.
+	Without  string   `yaml:"without" json:"without,omitempty"`
 	Property []string `yaml:"property" json:"property"`
 }

@@ -47,7 +47,7 @@ func (w *Webhook) Read(d *syncline.Delivery) (*Reading, error) {
 	r.OrderKey = w.orderKey(d, payload)
 	for _, m := range w.Match {
 		if v, ok := m.From.value(d, payload); ok && v != "" {
-			r.Matches = append(r.Matches, MatchValue{m.Property, v})
+			r.Matches = append(r.Matches, MatchValue{m.Property, strings.TrimSuffix(v, m.Without)})
 		}
 	}
 	return r, nil

@@ -21,17 +21,20 @@ import (
 // secret, without a signature the delivery is refused. The error has code
 // unauthorized and says which check failed ([RefusalOf] in a word), never what
 // would have passed.
-func (w *Webhook) Verify(d *syncline.Delivery, secrets []string, now time.Time) error {
+//
+// publicURL is where external APIs reach this server (without a path), for those
+// that sign the URL; it is configured, never taken from the request.
+func (w *Webhook) Verify(d *syncline.Delivery, secrets []string, publicURL string, now time.Time) error {
 	if w == nil || len(w.Signatures) == 0 {
 		return refuse(RefusedUnverifiable, "the webhooks of this provider cannot be verified").
 			hint("describe how they are signed in the integration's config.webhook.verify")
 	}
 	for i := range w.Signatures {
 		if v := &w.Signatures[i]; v.applies(d) {
-			return v.check(d, secrets, now)
+			return v.check(d, secrets, publicURL, now)
 		}
 	}
-	return w.Signatures[0].check(d, secrets, now) // says what is missing
+	return w.Signatures[0].check(d, secrets, publicURL, now) // says what is missing
 }
 
 // applies reports whether the delivery is signed in this way.
@@ -82,7 +85,7 @@ func RefusalOf(err error) Refusal {
 	return ""
 }
 
-func (v *Signature) check(d *syncline.Delivery, secrets []string, now time.Time) error {
+func (v *Signature) check(d *syncline.Delivery, secrets []string, publicURL string, now time.Time) error {
 	if v.Scheme == SchemeNone {
 		return nil
 	}
@@ -97,38 +100,88 @@ func (v *Signature) check(d *syncline.Delivery, secrets []string, now time.Time)
 		return refuse(RefusedNoSecret, "no webhook secret is set for this integration").
 			hint("set config.webhook.secrets of the integration to the secret that the provider signs with")
 	}
-	value, ok := strings.CutPrefix(given[0], v.Prefix)
-	if !ok {
-		return refuse(RefusedMalformed, "the signature in %s does not begin with %q", v.Header, v.Prefix)
-	}
-	if err := v.fresh(d, now); err != nil {
+	values, stamp, err := v.values(d, given[0])
+	if err != nil {
 		return err
 	}
-	var signature []byte
-	if v.Scheme != SchemeToken {
-		var err error
-		if signature, err = v.decode(value); err != nil {
+	if err := v.fresh(stamp, now); err != nil {
+		return err
+	}
+	signatures := make([][]byte, len(values))
+	for i, value := range values {
+		if signatures[i] = []byte(value); v.Scheme == SchemeToken {
+			continue
+		}
+		if signatures[i], err = v.decode(value); err != nil {
 			return refuse(RefusedMalformed, "the signature in %s is not %s", v.Header, v.Encoding)
 		}
 	}
-	content := v.content(d)
-	// All secrets are tried, so that time does not tell which one it was.
+	content := v.content(d, publicURL, stamp)
+	// All secrets are tried with all signatures, so that time does not tell which
+	// one it was.
 	match := 0
 	for _, s := range secrets {
 		if s == "" {
 			continue
 		}
-		if v.Scheme == SchemeToken {
-			match |= equal([]byte(value), []byte(s))
-			continue
+		want := []byte(s)
+		if v.Scheme != SchemeToken {
+			want = v.sum(content, s)
 		}
-		match |= equal(signature, v.sum(content, s))
+		for _, signature := range signatures {
+			match |= equal(signature, want)
+		}
 	}
 	if match != 1 {
 		return refuse(RefusedMismatch, "the signature in %s does not match", v.Header).
 			hint("is the secret at the provider the one of this integration, and does nothing change the body on the way?")
 	}
 	return nil
+}
+
+// maxPairs bounds the signatures of one header.
+const maxPairs = 20
+
+// values takes the signatures and the signing time from the header's value.
+func (v *Signature) values(d *syncline.Delivery, header string) (signatures []string, stamp string, err error) {
+	if v.Format == "pairs" {
+		for pair := range strings.SplitSeq(header, ",") {
+			switch name, value, _ := strings.Cut(strings.TrimSpace(pair), "="); name {
+			case v.SignatureKey:
+				signatures = append(signatures, value)
+			case v.Timestamp:
+				if stamp != "" {
+					return nil, "", refuse(RefusedMalformed, "the header %s has several times", v.Header)
+				}
+				stamp = value
+			}
+		}
+		if n := len(signatures); n == 0 || n > maxPairs {
+			return nil, "", refuse(RefusedMalformed, "the header %s has %d signatures %s; there may be 1 to %d", v.Header, n, v.SignatureKey, maxPairs)
+		}
+		return signatures, stamp, nil
+	}
+	value, ok := strings.CutPrefix(header, v.Prefix)
+	if !ok {
+		return nil, "", refuse(RefusedMalformed, "the signature in %s does not begin with %q", v.Header, v.Prefix)
+	}
+	if v.Timestamp == "" {
+		return []string{value}, "", nil
+	}
+	if source, ok := v.bodyTimestamp(); ok {
+		stamp, _ = source.value(d, d.Body)
+		return []string{value}, stamp, nil
+	}
+	given := headerValues(d, v.Timestamp)
+	if len(given) != 1 {
+		return nil, "", refuse(RefusedMalformed, "there are %d headers %s with the signing time; there must be one", len(given), v.Timestamp)
+	}
+	return []string{value}, given[0], nil
+}
+
+// bodyTimestamp is the place of a signing time that is in the body.
+func (v *Signature) bodyTimestamp() (Source, bool) {
+	return Source(v.Timestamp), strings.HasPrefix(v.Timestamp, "body:")
 }
 
 // equal compares in constant time, whatever the lengths.
@@ -155,7 +208,7 @@ func (v *Signature) sum(content []byte, secret string) []byte {
 }
 
 // content is what is signed.
-func (v *Signature) content(d *syncline.Delivery) []byte {
+func (v *Signature) content(d *syncline.Delivery, publicURL, stamp string) []byte {
 	if v.Signed == "" || v.Signed == "{raw_body}" {
 		return d.Body
 	}
@@ -172,7 +225,11 @@ func (v *Signature) content(d *syncline.Delivery) []byte {
 		case "raw_body":
 			out = append(out, d.Body...)
 		case "timestamp":
-			out = append(out, d.Header(v.Timestamp)...)
+			out = append(out, stamp...)
+		case "method":
+			out = append(out, d.Method...)
+		case "url":
+			out = append(append(out, strings.TrimRight(publicURL, "/")...), d.Path...)
 		case "header":
 			out = append(out, d.Header(arg)...)
 		}
@@ -181,23 +238,46 @@ func (v *Signature) content(d *syncline.Delivery) []byte {
 }
 
 // fresh checks that the delivery was signed within the tolerance.
-func (v *Signature) fresh(d *syncline.Delivery, now time.Time) error {
+func (v *Signature) fresh(stamp string, now time.Time) error {
 	if v.Timestamp == "" {
 		return nil
 	}
-	given := headerValues(d, v.Timestamp)
-	if len(given) != 1 {
-		return refuse(RefusedMalformed, "there are %d headers %s with the signing time; there must be one", len(given), v.Timestamp)
+	at, ok := v.parseTime(stamp)
+	if !ok {
+		return refuse(RefusedMalformed, "the signing time in %s is missing, or is not %s", v.Timestamp, timeUnits[v.TimestampUnit])
 	}
-	seconds, err := strconv.ParseInt(given[0], 10, 64)
-	if err != nil || seconds < 0 || seconds > 1<<40 {
-		return refuse(RefusedMalformed, "the signing time in %s is not a number of seconds", v.Timestamp)
-	}
-	if age := now.Sub(time.Unix(seconds, 0)); age > time.Duration(v.Tolerance) || age < -time.Duration(v.Tolerance) {
+	if age := now.Sub(at); age > time.Duration(v.Tolerance) || age < -time.Duration(v.Tolerance) {
 		return refuse(RefusedStale, "the delivery was signed too long ago, or in the future: the tolerance is %s", time.Duration(v.Tolerance)).
 			hint("check this machine's clock")
 	}
 	return nil
+}
+
+var timeUnits = map[string]string{"": "a number of seconds", "s": "a number of seconds", "ms": "a number of milliseconds", "iso8601": "a time of ISO 8601"}
+
+func (v *Signature) parseTime(stamp string) (time.Time, bool) {
+	if v.TimestampUnit == "iso8601" {
+		at, err := time.Parse(time.RFC3339, stamp)
+		return at, err == nil
+	}
+	n, err := strconv.ParseInt(stamp, 10, 64)
+	switch {
+	case err != nil || n < 0 || n > 1<<50:
+		return time.Time{}, false
+	case v.TimestampUnit == "ms":
+		return time.UnixMilli(n), true
+	}
+	return time.Unix(n, 0), n <= 1<<40
+}
+
+func (v *Signature) formatTime(at time.Time) string {
+	switch v.TimestampUnit {
+	case "iso8601":
+		return at.UTC().Format(time.RFC3339)
+	case "ms":
+		return strconv.FormatInt(at.UnixMilli(), 10)
+	}
+	return strconv.FormatInt(at.Unix(), 10)
 }
 
 func headerValues(d *syncline.Delivery, name string) []string {
@@ -210,9 +290,10 @@ func headerValues(d *syncline.Delivery, name string) []string {
 	return values
 }
 
-// Sign returns the headers that the provider would sign body with, by the
-// first way that the section knows.
-func (w *Webhook) Sign(body []byte, secret string, now time.Time) ([]syncline.Header, error) {
+// Sign returns the headers that the provider would sign a delivery with, by the
+// first way that the section knows. Of d it takes what is signed: body, method
+// and path.
+func (w *Webhook) Sign(d *syncline.Delivery, secret, publicURL string, now time.Time) ([]syncline.Header, error) {
 	if w == nil || len(w.Signatures) == 0 {
 		return nil, syncline.Errorf(syncline.CodeInvalid, "how the webhooks of this provider are signed is not known")
 	}
@@ -220,17 +301,29 @@ func (w *Webhook) Sign(body []byte, secret string, now time.Time) ([]syncline.He
 	if v.Scheme == SchemeNone {
 		return nil, nil
 	}
-	d := &syncline.Delivery{Body: body}
-	if v.Timestamp != "" {
-		d.Headers = append(d.Headers, syncline.Header{Name: v.Timestamp, Value: strconv.FormatInt(now.Unix(), 10)})
+	stamp := ""
+	if source, ok := v.bodyTimestamp(); ok {
+		stamp, _ = source.value(d, d.Body)
+	} else if v.Timestamp != "" {
+		stamp = v.formatTime(now)
 	}
 	value := secret
 	if v.Scheme != SchemeToken {
-		sum := v.sum(v.content(d), secret)
+		sum := v.sum(v.content(d, publicURL, stamp), secret)
 		value = hex.EncodeToString(sum)
 		if v.Encoding == "base64" {
 			value = base64.StdEncoding.EncodeToString(sum)
 		}
 	}
-	return append(d.Headers, syncline.Header{Name: v.Header, Value: v.Prefix + value}), nil
+	if v.Format == "pairs" {
+		if stamp != "" {
+			stamp = v.Timestamp + "=" + stamp + ","
+		}
+		return []syncline.Header{{Name: v.Header, Value: stamp + v.SignatureKey + "=" + value}}, nil
+	}
+	headers := []syncline.Header{{Name: v.Header, Value: v.Prefix + value}}
+	if _, inBody := v.bodyTimestamp(); stamp != "" && !inBody {
+		headers = append([]syncline.Header{{Name: v.Timestamp, Value: stamp}}, headers...)
+	}
+	return headers, nil
 }

@@ -90,8 +90,27 @@ func (v *Signature) valid(n int) error {
 	if !isHeaderName(v.Header) {
 		return wrong("header", "%q is not the name of a header", v.Header)
 	}
-	if v.Timestamp != "" && !isHeaderName(v.Timestamp) {
+	switch v.Format {
+	case "":
+		if v.SignatureKey != "" {
+			return wrong("signature_key", "it is for the format pairs")
+		}
+	case "pairs":
+		if v.SignatureKey == "" || v.Prefix != "" {
+			return wrong("signature_key", "the format pairs takes a signature_key, and no prefix")
+		}
+	default:
+		return wrong("format", "%q is not pairs", v.Format)
+	}
+	if source, ok := v.bodyTimestamp(); ok {
+		if err := source.check(); err != nil {
+			return within("timestamp", err)
+		}
+	} else if v.Timestamp != "" && !isHeaderName(v.Timestamp) {
 		return wrong("timestamp", "%q is not the name of a header", v.Timestamp)
+	}
+	if !slices.Contains([]string{"", "s", "ms", "iso8601"}, v.TimestampUnit) || v.TimestampUnit != "" && v.Timestamp == "" {
+		return wrong("timestamp_unit", "it is s, ms or iso8601, and goes with timestamp")
 	}
 	if v.Tolerance < 0 || (v.Timestamp == "") != (v.Tolerance == 0) {
 		return wrong("tolerance", "timestamp and tolerance go together")
@@ -103,8 +122,9 @@ func (v *Signature) valid(n int) error {
 // body, and the signing time when that is looked at; else anyone could change
 // what is not signed.
 func (v *Signature) checkSigned() error {
+	_, within := v.bodyTimestamp() // what is in the body is signed with it
 	if v.Signed == "" {
-		if v.Timestamp != "" {
+		if v.Timestamp != "" && !within {
 			return wrong("signed", "it must hold {timestamp}, or the signing time could be made up")
 		}
 		return nil
@@ -119,18 +139,18 @@ func (v *Signature) checkSigned() error {
 		switch {
 		case !closed:
 			return wrong("signed", "a { is not closed")
-		case name == "raw_body", name == "timestamp" && v.Timestamp != "", kind == "header" && isHeaderName(header):
+		case name == "raw_body", name == "method", name == "url", name == "timestamp" && v.Timestamp != "", kind == "header" && isHeaderName(header):
 		case name == "timestamp":
 			return wrong("signed", "{timestamp} needs the field timestamp")
 		default:
-			return wrong("signed", "{%s} is not one of {raw_body}, {timestamp}, {header:name}", name)
+			return wrong("signed", "{%s} is not one of {raw_body}, {timestamp}, {method}, {url}, {header:name}", name)
 		}
 		rest = tail
 	}
 	if !strings.Contains(v.Signed, "{raw_body}") {
 		return wrong("signed", "it must hold {raw_body}")
 	}
-	if v.Timestamp != "" && !strings.Contains(v.Signed, "{timestamp}") {
+	if v.Timestamp != "" && !within && !strings.Contains(v.Signed, "{timestamp}") {
 		return wrong("signed", "it must hold {timestamp}, or the signing time could be made up")
 	}
 	return nil

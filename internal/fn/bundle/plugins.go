@@ -93,7 +93,7 @@ func hostModules(m missing) api.Plugin {
 				}
 				return api.OnResolveResult{Errors: []api.Message{{
 					Text:   "the module " + a.Path + " is Node's own and is not offered to functions",
-					Detail: "offered are " + offered() + "; for HTTP use nango.get, nango.post …; or run the function on Node: engine: 'node'",
+					Detail: "offered are " + offered() + "; for HTTP use nango.get, nango.post …",
 				}}}, nil
 			}
 			if strings.Contains(filepath.ToSlash(a.Importer), "/node_modules/") && !strings.HasPrefix(a.Path, "#") && !installed(a.ResolveDir, packageOf(a.Path)) {

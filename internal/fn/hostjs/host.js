@@ -185,8 +185,31 @@
     return out.join('&');
   }
 
-  function encodeBody(data) {
+  // encodeForm is an object as a form, as axios makes it.
+  function encodeForm(data) {
+    const out = [];
+    const add = (name, v) => {
+      if (v === undefined) return;
+      if (v === null) out.push(`${encodeURIComponent(name)}=`);
+      else if (Array.isArray(v)) for (const item of v) add(name.endsWith('[]') ? name : `${name}[]`, item);
+      else if (v instanceof Date) out.push(`${encodeURIComponent(name)}=${encodeURIComponent(v.toISOString())}`);
+      else if (typeof v === 'object') for (const [k, item] of Object.entries(v)) add(`${name}[${k}]`, item);
+      else out.push(`${encodeURIComponent(name)}=${encodeURIComponent(v)}`);
+    };
+    for (const [name, v] of Object.entries(data)) add(name, v);
+    return out.join('&').replace(/%20/g, '+');
+  }
+
+  const headerOf = (headers, name) => {
+    for (const [k, v] of Object.entries(headers ?? {})) if (k.toLowerCase() === name) return String(v);
+    return '';
+  };
+
+  function encodeBody(data, headers) {
     if (data === undefined || data === null) return {};
+    if (Object.getPrototypeOf(data) === Object.prototype && headerOf(headers, 'content-type').startsWith('application/x-www-form-urlencoded')) {
+      return { body: encodeForm(data) };
+    }
     if (typeof data === 'string') return { body: data };
     if (typeof URLSearchParams === 'function' && data instanceof URLSearchParams) {
       return { body: data.toString(), contentType: 'application/x-www-form-urlencoded;charset=utf-8' };
@@ -226,10 +249,11 @@
     for (const [name, v] of Object.entries(config.headers ?? {})) if (v !== undefined && v !== null) headers[name] = String(v);
     const verb = String(method ?? config.method ?? 'GET').toUpperCase();
     const args = {
-      method: verb, endpoint: config.endpoint, headers, query: encodeParams(config.params), ...encodeBody(config.data),
+      method: verb, endpoint: config.endpoint, headers, query: encodeParams(config.params), ...encodeBody(config.data, headers),
       retries: config.retries, retryOn: config.retryOn ?? undefined, retryHeader: config.retryHeader ?? undefined, baseUrlOverride: config.baseUrlOverride ?? undefined,
       responseType: config.responseType, timeoutMs: config.timeout > 0 ? Math.ceil(config.timeout) : undefined,
       decompress: config.decompress === undefined || config.decompress === null ? undefined : String(config.decompress) !== 'false',
+      providerConfigKey: config.providerConfigKey ?? undefined, connectionId: config.connectionId ?? undefined,
     };
     const shown = { ...config, method: verb.toLowerCase(), url: config.endpoint };
     let r;
@@ -262,6 +286,22 @@
     } catch {
       return r.body; // as axios does without a declared type
     }
+  }
+
+  // uncontrolled makes a request that has nothing to do with the connection.
+  async function uncontrolled(state, options) {
+    const { url, method, headers, body } = options ?? {};
+    if (url === undefined || url === null) throw new TypeError('nango.uncontrolledFetch takes { url, method, headers, body }: there is no url');
+    const list = {};
+    for (const [name, v] of typeof headers?.entries === 'function' ? headers.entries() : Object.entries(headers ?? {})) {
+      if (v !== undefined && v !== null) list[name] = String(v);
+    }
+    const encoded = encodeBody(body, list);
+    if (encoded.contentType && headerOf(list, 'content-type') === '') list['content-type'] = encoded.contentType;
+    const r = await ask(state, 'uncontrolledFetch', {
+      url: String(url), method: String(method ?? 'GET').toUpperCase(), headers: list, body: encoded.body, bodyEncoding: encoded.bodyEncoding,
+    });
+    return new Response(r.body === '' ? null : __syncline.unbase64(r.body), { status: r.status, statusText: r.statusText, headers: r.headers, url: r.url });
   }
 
   // ---- pagination ----
@@ -392,7 +432,9 @@
   const watched = new Set([
     'get', 'post', 'put', 'patch', 'delete', 'proxy', 'batchSave', 'batchUpdate', 'batchDelete', 'setMergingStrategy', 'getRecordsByIds',
     'getCheckpoint', 'saveCheckpoint', 'clearCheckpoint', 'getMetadata', 'setMetadata', 'updateMetadata', 'getConnection',
-    'trackDeletesStart', 'trackDeletesEnd',
+    'trackDeletesStart', 'trackDeletesEnd', 'deleteRecordsFromPreviousExecutions', 'batchSend', 'setFieldMapping', 'getFieldMapping',
+    'getToken', 'getIntegration', 'getEnvironmentVariables', 'getWebhookURL', 'triggerAction', 'triggerSync', 'startSync',
+    'tryAcquireLock', 'releaseLock', 'releaseAllLocks', 'uncontrolledFetch',
   ]);
 
   function makeNango(state, context) {
@@ -453,14 +495,67 @@
       getMetadata: () => inOrder('getMetadata'),
       setMetadata: (metadata) => inOrder('setMetadata', { metadata }),
       updateMetadata: (metadata) => inOrder('updateMetadata', { metadata }),
-      getConnection: async (key, id) => {
-        if ((key && key !== context.providerConfigKey) || (id && id !== context.connectionId)) {
-          throw new Error('nango.getConnection of another connection is not offered by this version of Syncline');
+      getConnection: (key, id, options) => inOrder('getConnection', {
+        provider_config_key: key || undefined, connection_id: id || undefined,
+        refresh_token: options?.refreshToken, force_refresh: options?.forceRefresh || options?.refreshGithubAppJwtToken || undefined,
+      }),
+      // What calls are made with: a token, a pair of them, or all credentials.
+      getToken: async () => {
+        const { credentials } = await inOrder('getConnection', {});
+        switch (credentials?.type) {
+          case 'OAUTH2': case 'APP': return credentials.access_token;
+          case 'OAUTH1': return { oAuthToken: credentials.oauth_token, oAuthTokenSecret: credentials.oauth_token_secret };
         }
-        return inOrder('getConnection');
+        return credentials;
       },
+      getIntegration: (queries) => ask(state, 'getIntegration', { include: queries?.include }),
+      getEnvironmentVariables: () => ask(state, 'getEnvironmentVariables'),
+      getWebhookURL: () => ask(state, 'getWebhookURL'),
+      getFlowAttributes: () => null,
+
+      triggerAction: (key, id, name, input) => inOrder('triggerAction', { provider_config_key: key, connection_id: id, name, input }),
+      triggerSync: async (key, id, sync, mode) => {
+        const { name, variant } = typeof sync === 'object' && sync !== null ? sync : { name: sync };
+        // A boolean is the older form: whether everything is to be fetched.
+        const sync_mode = typeof mode === 'boolean' ? (mode ? 'full_refresh' : 'incremental') : mode ?? 'incremental';
+        await inOrder('triggerSync', { provider_config_key: key, connection_id: id, name, variant, sync_mode });
+      },
+      startSync: async (key, syncs, id) => {
+        if (!Array.isArray(syncs)) throw new TypeError('nango.startSync takes an array of syncs as second argument');
+        const list = syncs.map((sync) => (typeof sync === 'object' && sync !== null ? { name: sync.name, variant: sync.variant } : { name: sync }));
+        await inOrder('startSync', { provider_config_key: key, connection_id: id ?? context.connectionId, syncs: list });
+      },
+      tryAcquireLock: async ({ key, ttlMs } = {}) => {
+        if (typeof key !== 'string' || key === '') throw new TypeError('nango.tryAcquireLock takes { key, ttlMs }: the key is not a text');
+        if (!(Number(ttlMs) > 0)) throw new TypeError('nango.tryAcquireLock takes { key, ttlMs }: the time is not a number of milliseconds');
+        return inOrder('tryAcquireLock', { key, ttl_ms: Math.ceil(Number(ttlMs)) });
+      },
+      releaseLock: async ({ key } = {}) => inOrder('releaseLock', { key }),
+      releaseAllLocks: async () => { await inOrder('releaseAllLocks'); },
+
+      listRecords: async function* (model, options) {
+        let cursor = options?.cursor;
+        do {
+          const page = await inOrder('listRecords', { model, cursor });
+          yield* page.records;
+          cursor = page.next_cursor ?? undefined;
+        } while (cursor !== undefined);
+      },
+      deleteRecordsFromPreviousExecutions: (model) => inOrder('deleteRecordsFromPreviousExecutions', { model }),
+      batchSend: (records, model) => nango.batchSave(records, model),
+      setFieldMapping: (mapping) => nango.setMetadata(mapping),
+      getFieldMapping: async () => (await nango.getMetadata()) ?? {},
+      uncontrolledFetch: (options) => uncontrolled(state, options),
+
+      zodValidateInput: async ({ zodSchema, input }) => {
+        const parsed = zodSchema.safeParse(input);
+        if (parsed.success) return parsed;
+        for (const { message, path } of parsed.error.issues) log('error', [`the input is not valid at ${path.join('.') || 'the top'}: ${message}`]);
+        throw new ActionError({ message: 'Invalid input provided' });
+      },
+
       trackDeletesStart: (model) => inOrder('trackDeletesStart', { model }),
-      trackDeletesEnd: (model) => inOrder('trackDeletesEnd', { model }),
+      trackDeletesEnd: async (model) => (await inOrder('trackDeletesEnd', { model })) ?? { deletedKeys: [] },
 
       log: async (...values) => {
         let level = 'info';
@@ -511,8 +606,10 @@
 
   // ---- one call ----
 
+  let current; // the call that runs, or ran last
+
   function run(entry, contextText, inputText) {
-    const state = { open: true, pending: 0, queued: 0, watched: 0, drained: undefined, draining: false, failures: [] };
+    const state = current = { open: true, pending: 0, queued: 0, watched: 0, drained: undefined, draining: false, failures: [] };
     const finish = async (ok, value) => {
       // Calls that were made and not awaited still count, and so do their failures.
       state.draining = true;
@@ -552,6 +649,15 @@
   };
 
   globalThis.__syncline = { module, run, settle };
+
+  // fetch is what nango.uncontrolledFetch is, in the words of the web.
+  globalThis.fetch = async (input, init) => {
+    if (!current) throw new Error('fetch is possible only when the function runs');
+    const request = typeof input === 'object' && input !== null && typeof input.url === 'string' ? input : { url: String(input) };
+    return uncontrolled(current, {
+      url: request.url, method: init?.method ?? request.method, headers: init?.headers ?? request.headers, body: init?.body ?? request.body,
+    });
+  };
 
   const delay = (ms) => Math.min(Math.max(0, Number(ms) || 0), 86_400_000);
   const timer = (name, callback, ms, repeat, args) => {

@@ -1,4 +1,4 @@
-// URL, URLSearchParams, Headers and FormData. Parsing of URLs is done by the
+// URL, URLSearchParams, Headers, FormData, Blob, Request and Response. Parsing of URLs is done by the
 // engine (__syncline.native), so that there is one parser.
 (() => {
   'use strict';
@@ -118,6 +118,113 @@
     [Symbol.iterator]() { return this.entries(); }
   }
 
+  const bytesOf = (v) => {
+    if (v === undefined || v === null) return new Uint8Array(0);
+    if (v instanceof ArrayBuffer) return new Uint8Array(v.slice(0));
+    if (ArrayBuffer.isView(v)) return new Uint8Array(v.buffer.slice(v.byteOffset, v.byteOffset + v.byteLength));
+    if (v instanceof Blob) return Blob._bytes(v).slice();
+    return __syncline.utf8(v);
+  };
+  const join = (parts) => {
+    const all = new Uint8Array(parts.reduce((n, p) => n + p.length, 0));
+    let at = 0;
+    for (const p of parts) {
+      all.set(p, at);
+      at += p.length;
+    }
+    return all;
+  };
+
+  class Blob {
+    #bytes;
+    #type;
+    constructor(parts = [], options = {}) {
+      this.#bytes = join([...parts].map(bytesOf));
+      this.#type = String(options?.type ?? '').toLowerCase();
+    }
+    static _bytes(blob) { return blob.#bytes; }
+    get size() { return this.#bytes.length; }
+    get type() { return this.#type; }
+    async text() { return __syncline.unutf8(this.#bytes); }
+    async arrayBuffer() { return this.#bytes.slice().buffer; }
+    async bytes() { return this.#bytes.slice(); }
+    slice(start, end, type = '') { return new Blob([this.#bytes.slice(start, end)], { type }); }
+  }
+
+  class File extends Blob {
+    #name;
+    #lastModified;
+    constructor(parts, name, options = {}) {
+      super(parts, options);
+      this.#name = String(name);
+      this.#lastModified = options?.lastModified ?? Date.now();
+    }
+    get name() { return this.#name; }
+    get lastModified() { return this.#lastModified; }
+  }
+
+  // Body is what Request and Response have in common. Bodies are in memory: there
+  // are no streams.
+  class Body {
+    #bytes;
+    #used = false;
+    constructor(body) { this.#bytes = body === null || body === undefined ? undefined : bytesOf(body); }
+    #take() {
+      if (this.#used) throw new TypeError('Body is unusable: Body has already been read');
+      this.#used = this.#bytes !== undefined;
+      return this.#bytes ?? new Uint8Array(0);
+    }
+    _copy() {
+      if (this.#used) throw new TypeError('Body has already been read');
+      return this.#bytes ?? null;
+    }
+    get bodyUsed() { return this.#used; }
+    async text() { return __syncline.unutf8(this.#take()).replace(/^\ufeff/, ''); }
+    async json() { return JSON.parse(await this.text()); }
+    async arrayBuffer() { return this.#take().slice().buffer; }
+    async bytes() { return this.#take().slice(); }
+    async blob() { return new Blob([this.#take()], { type: this.headers.get('content-type') ?? '' }); }
+    async formData() {
+      const form = new FormData();
+      for (const [k, v] of new URLSearchParams(await this.text())) form.append(k, v);
+      return form;
+    }
+  }
+
+  class Response extends Body {
+    constructor(body = null, init = {}) {
+      super(body);
+      this.status = init?.status ?? 200;
+      this.statusText = init?.statusText ?? '';
+      this.headers = new Headers(init?.headers);
+      this.url = init?.url ?? '';
+      this.redirected = false;
+      this.type = 'default';
+      if (typeof body === 'string' && !this.headers.has('content-type')) this.headers.set('content-type', 'text/plain;charset=UTF-8');
+    }
+    get ok() { return this.status >= 200 && this.status < 300; }
+    clone() { return new Response(this._copy(), this); }
+    static json(data, init = {}) {
+      const headers = new Headers(init?.headers);
+      if (!headers.has('content-type')) headers.set('content-type', 'application/json');
+      return new Response(JSON.stringify(data), { ...init, headers });
+    }
+    static error() { return new Response(null, { status: 0 }); }
+  }
+
+  class Request extends Body {
+    constructor(input, init = {}) {
+      const from = input instanceof Request ? input : undefined;
+      const body = init?.body ?? (from ? from._copy() : null);
+      super(body);
+      this.url = from ? from.url : String(input);
+      this.method = String(init?.method ?? from?.method ?? 'GET').toUpperCase();
+      this.headers = new Headers(init?.headers ?? from?.headers);
+      this.body = body;
+    }
+    clone() { return new Request(this); }
+  }
+
   class FormData {
     #list = [];
     append(k, v, filename) { this.#list.push([String(k), v, filename]); }
@@ -133,8 +240,9 @@
       const quote = (s) => String(s).replace(/\r\n?|\n/g, '%0D%0A').replace(/"/g, '%22');
       const chunks = [];
       for (const [k, v, filename] of this.#list) {
-        const bytes = v instanceof ArrayBuffer ? new Uint8Array(v) : ArrayBuffer.isView(v) ? new Uint8Array(v.buffer, v.byteOffset, v.byteLength) : undefined;
-        const file = bytes || filename ? `; filename="${quote(filename ?? 'blob')}"\r\nContent-Type: application/octet-stream` : '';
+        const bytes = v instanceof Blob || v instanceof ArrayBuffer || ArrayBuffer.isView(v) ? bytesOf(v) : undefined;
+        const type = (v instanceof Blob && v.type) || 'application/octet-stream';
+        const file = bytes || filename ? `; filename="${quote(filename ?? (v instanceof File ? v.name : 'blob'))}"\r\nContent-Type: ${type}` : '';
         chunks.push(__syncline.utf8(`--${boundary}\r\nContent-Disposition: form-data; name="${quote(k)}"${file}\r\n\r\n`), bytes ?? __syncline.utf8(v), __syncline.utf8('\r\n'));
       }
       chunks.push(__syncline.utf8(`--${boundary}--\r\n`));
@@ -148,5 +256,5 @@
     }
   }
 
-  Object.assign(globalThis, { URL, URLSearchParams, Headers, FormData });
+  Object.assign(globalThis, { URL, URLSearchParams, Headers, FormData, Blob, File, Request, Response });
 })();

@@ -22,7 +22,7 @@ func needsOf(source []byte) needs {
 		return false
 	}
 	n := needs{
-		web:  has("URL", "Headers", "FormData"),
+		web:  has("URL", "Headers", "FormData", "fetch(", "Fetch(", "Response", "Request(", "Blob", "File("),
 		node: has("Buffer", "crypto"),
 		intl: has("Intl", "toLocale"),
 	}

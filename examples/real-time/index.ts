@@ -1,0 +1,12 @@
+import './github/syncs/pull-requests.js';
+import './gitlab/syncs/issues.js';
+import './hubspot/syncs/contacts.js';
+import './stripe/syncs/invoices.js';
+import './slack/syncs/messages.js';
+import './shopify/syncs/products.js';
+import './linear/syncs/issues.js';
+import './jira/syncs/issues.js';
+import './zendesk/syncs/tickets.js';
+import './intercom/syncs/contacts.js';
+import './notion/syncs/pages.js';
+import './salesforce/syncs/contacts.js';
