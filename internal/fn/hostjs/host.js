@@ -129,7 +129,11 @@
 
   function describe(e) {
     if (e === null) return { name: 'Error', message: 'the function threw null', null: true };
-    if (typeof e !== 'object') return { name: 'Error', message: `the function threw ${text(e)}` };
+    if (typeof e !== 'object') {
+      const shown = text(e);
+      // No value of a script's: QuickJS had no memory left to make the error.
+      return { name: 'Error', message: `the function threw ${shown}`, null: shown === '[unsupported type]' || undefined };
+    }
     const m = markOf(e) ?? {};
     let payload;
     if (e.name === 'ActionError') payload = e.payload;
