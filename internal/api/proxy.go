@@ -91,6 +91,10 @@ func (s *server) proxied(w http.ResponseWriter, r *http.Request) error {
 		if errors.As(err, &e) {
 			return upstreamProblem(e)
 		}
+		if syncline.CodeOf(err) == syncline.CodeUnauthorized {
+			// Not a 401: the caller's own key is good.
+			return &problem{Status: http.StatusFailedDependency, Code: "invalid_credentials", Message: err.Error(), cause: err}
+		}
 		return err
 	}
 	defer answer.Reader.Close()
