@@ -171,7 +171,7 @@ func (u *unhurried) Read(b []byte) (int, error) {
 	if err != nil {
 		// The server reads on, to notice that the caller goes away; that has no
 		// deadline, or an answer that takes long would be cut off.
-		if freed := u.free(); freed != nil && err == io.EOF {
+		if freed := u.free(); freed != nil && errors.Is(err, io.EOF) {
 			err = freed
 		}
 		return n, err
