@@ -304,10 +304,11 @@ func TestAFunctionThatDoesNotHeedItsContextIsGivenUp(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
-		var refused error
+		asked := make(chan error, 9) // what each call's host said
 		r, call := runner(t, func(_ context.Context, s *gofn.Session) (any, error) {
 			<-release
-			_, refused = s.Call(context.Background(), "batchSave", nil)
+			_, err := s.Call(context.Background(), "batchSave", nil)
+			asked <- err
 			return nil, nil
 		})
 		for range 8 {
@@ -321,11 +322,16 @@ func TestAFunctionThatDoesNotHeedItsContextIsGivenUp(t *testing.T) {
 		}
 		close(release)
 		synctest.Wait()
+		for range 8 {
+			if err := <-asked; err == nil {
+				t.Error("the host of a call that was given up answered")
+			}
+		}
 		if _, err := r.Run(t.Context(), call, &host{}); err != nil {
 			t.Errorf("once they have ended: %v", err)
 		}
-		if refused != nil {
-			t.Errorf("the last call's host refused: %v", refused)
+		if err := <-asked; err != nil {
+			t.Errorf("the last call's host refused: %v", err)
 		}
 	})
 }
