@@ -91,6 +91,10 @@ func (s *server) proxied(w http.ResponseWriter, r *http.Request) error {
 		if errors.As(err, &e) {
 			return upstreamProblem(e)
 		}
+		if syncline.CodeOf(err) == syncline.CodeUnauthorized {
+			// Not a 401: the caller's own key is good.
+			return &problem{Status: http.StatusFailedDependency, Code: "invalid_credentials", Message: err.Error(), cause: err}
+		}
 		return err
 	}
 	defer answer.Reader.Close()
@@ -167,7 +171,7 @@ func (u *unhurried) Read(b []byte) (int, error) {
 	if err != nil {
 		// The server reads on, to notice that the caller goes away; that has no
 		// deadline, or an answer that takes long would be cut off.
-		if freed := u.free(); freed != nil && err == io.EOF {
+		if freed := u.free(); freed != nil && errors.Is(err, io.EOF) {
 			err = freed
 		}
 		return n, err

@@ -236,3 +236,20 @@ func (ones) Read(b []byte) (int, error) {
 	}
 	return len(b), nil
 }
+
+// expired is a connection without credentials that can be used.
+type expired struct{}
+
+func (expired) Stream(context.Context, *syncline.Integration, *syncline.Connection, fn.HTTPArgs, io.Reader, int64) (*proxy.Stream, error) {
+	return nil, syncline.Errorf(syncline.CodeUnauthorized, "the access token of connection %q expired", "c1")
+}
+
+func TestExpiredCredentialsAreNotTheCallersFault(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.deps.Upstream = expired{}
+	h.api = api.New(h.deps)
+	h.integration("github", "github")
+	h.connection("github", "c1", token)
+	h.play(scenario{name: "expired", method: "GET", path: "/proxy/x", headers: []string{"Provider-Config-Key", "github", "Connection-Id", "c1"}, status: 424, want: []string{`"code":"invalid_credentials"`, "expired"}})
+}

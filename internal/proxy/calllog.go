@@ -14,7 +14,6 @@ type callLog struct {
 	add    func(syncline.LogLine) // nil: nobody reads it
 	method string
 	url    string
-	text   func(string) string // redacts
 	now    func() time.Time
 }
 
@@ -60,7 +59,7 @@ func (l *callLog) waits(now time.Time, wait time.Duration, n, of int, resp *Resp
 	if l.add == nil {
 		return
 	}
-	why := "network error"
+	var why string
 	switch {
 	case herr != nil:
 		why = herr.NetCode

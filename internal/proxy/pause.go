@@ -5,7 +5,6 @@ import (
 	"math"
 	"net/http"
 	"strconv"
-	"time"
 
 	"syncline"
 )
@@ -26,7 +25,7 @@ func (c *Client) paused(r Request, p *prepared, pause *pause, made int) *Respons
 		Status: http.StatusTooManyRequests, StatusText: http.StatusText(http.StatusTooManyRequests), Body: body, URL: p.shownURL(p.url),
 		Header: http.Header{
 			"Content-Type": {"application/json"}, "Retry-After": {strconv.FormatInt(int64(math.Ceil(left.Seconds())), 10)},
-			"Content-Length": {strconv.Itoa(len(body))}, "Date": {now.UTC().Format(time.RFC1123)},
+			"Content-Length": {strconv.Itoa(len(body))}, "Date": {now.UTC().Format(http.TimeFormat)},
 		},
 		Attempts: made, RateLimited: true, RetryAt: pause.at, Reason: why,
 	}
