@@ -204,7 +204,9 @@ func TestFailuresOfActionsAreToldApart(t *testing.T) {
 	t.Parallel()
 	a := newActing(newWorld(t, 1))
 	object := json.RawMessage(`{"type":"object","properties":{"n":{"type":"number"}},"required":["n"]}`)
-	strict := func(m *syncline.Manifest) { m.Input, m.Output, m.Validation = object, object, syncline.ValidationStrict }
+	strict := func(m *syncline.Manifest) {
+		m.Input, m.Output, m.Validation = object, object, syncline.ValidationStrict
+	}
 	answer := &syncline.UpstreamAnswer{Status: 404, Headers: map[string]string{"content-type": "application/json"}, Body: json.RawMessage(`{"message":"Not Found"}`)}
 	for name, c := range map[string]struct {
 		change          func(*syncline.Manifest)
@@ -318,15 +320,44 @@ func TestAStopWaitsForActionsAndThenCutsThem(t *testing.T) {
 	}
 }
 
+func TestAnAsynchronousActionThatIsCutByAStopHasAnUnknownOutcome(t *testing.T) {
+	t.Parallel()
+	a := newActing(newWorld(t, 1))
+	begun := make(chan struct{})
+	id := a.function("slow", "", nil, func(ctx context.Context, _ fn.Host, _ fn.Call) (json.RawMessage, error) {
+		close(begun)
+		<-ctx.Done()
+		return nil, context.Cause(ctx)
+	})
+	j, err := a.actions.Enqueue(t.Context(), a.call(id, ""), 0)
+	must(t, err)
+	ctx, stop := context.WithCancel(t.Context())
+	work, cut := context.WithCancel(t.Context())
+	stopped := make(chan error, 1)
+	go func() { stopped <- a.actions.Run(ctx, work) }()
+	<-begun
+	stop()
+	cut()
+	must(t, <-stopped)
+	var f syncline.Failure
+	must(t, json.Unmarshal(a.job(j.UUID).Result, &f))
+	if f.Type != syncline.FailureUnknown || !strings.Contains(f.Message, "server was stopped") {
+		t.Errorf("the failure is %+v", f)
+	}
+	if run := a.runs(syncline.RunAction)[0]; run.Status != syncline.RunCanceled {
+		t.Errorf("the run is %s: %s", run.Status, run.Error)
+	}
+}
+
 func TestAnAsynchronousActionIsRetriedAndItsEndIsTold(t *testing.T) {
 	t.Parallel()
 	onEachStoreActing(t, func(t *testing.T, a *acting) {
 		tries := 0
-		id := a.function("flaky", "", nil, func(_ context.Context, _ fn.Host, call fn.Call) (json.RawMessage, error) {
+		id := a.function("flaky", "", nil, func(ctx context.Context, h fn.Host, call fn.Call) (json.RawMessage, error) {
 			if tries++; tries < 3 {
 				return nil, &fn.ScriptError{Message: fmt.Sprint("try ", tries)}
 			}
-			return echo(nil, nil, call)
+			return echo(ctx, h, call)
 		})
 		j, err := a.actions.Enqueue(t.Context(), a.call(id, `{"n":1}`), 2)
 		must(t, err)
