@@ -136,7 +136,7 @@ func (s *server) triggerAction(c *call) (reply, error) {
 	}
 	// The action goes on also when its caller does not wait any more; until then
 	// the connection stays, however long it takes.
-	_ = http.NewResponseController(c.w).SetReadDeadline(time.Time{}) //nolint:errcheck // a writer that cannot has none
+	_ = http.NewResponseController(c.w).SetReadDeadline(time.Time{}) // a writer that cannot has none
 	output, run, err := s.Actions.Trigger(c.Context(), c.env.ID, k.ID, f.ID, in.Input)
 	if run != "" {
 		c.w.Header().Set("Syncline-Run-Id", run)

@@ -188,6 +188,8 @@ func (c *client) failure(res *http.Response, text []byte) error {
 		Error struct {
 			Code    string `json:"code"`
 			Message string `json:"message"`
+			// Payload is what an action that failed says.
+			Payload json.RawMessage `json:"payload"`
 			Errors  []struct {
 				Message string `json:"message"`
 			} `json:"errors"`
@@ -202,6 +204,9 @@ func (c *client) failure(res *http.Response, text []byte) error {
 				message += "\n" + e.Message
 			}
 		}
+	}
+	if p := answer.Error.Payload; message != "" && len(p) > 0 && string(p) != "{}" {
+		message += "\n" + string(p)
 	}
 	if message == "" {
 		return syncline.Errorf(codeOfStatus(res.StatusCode), "%s answered with status %s", c.server, res.Status).

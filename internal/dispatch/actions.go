@@ -298,7 +298,11 @@ func (a *Actions) execute(ctx context.Context, at *attempt) (json.RawMessage, er
 		a.Log.Warn("a run ended after its lease was taken", "run", at.run.UUID, "function", at.s.Function.Name)
 	}
 	if err != nil {
-		return nil, failureOf(err)
+		f := failureOf(err)
+		if f.Type == syncline.FailureInternal {
+			a.Log.Error("an action failed", "run", at.run.UUID, "function", at.s.Function.Name, "err", err)
+		}
+		return nil, f
 	}
 	return output, nil
 }

@@ -48,7 +48,7 @@ func (a *Actions) Run(ctx, work context.Context) error {
 			slots <- struct{}{}
 			running.Go(func() {
 				defer func() { <-slots; a.Wake() }()
-				a.serve(work, &claimed[i])
+				a.serve(a.base, &claimed[i])
 			})
 		}
 		wait := idle
@@ -114,10 +114,11 @@ func (a *Actions) attemptJob(ctx context.Context, j *syncline.Job) error {
 		s, err = loadTarget(r, j.EnvironmentID, j.ConnectionID, j.FunctionID)
 		return err
 	})
-	switch {
-	case ctx.Err() != nil:
+	if ctx.Err() != nil {
 		a.giveBack(ctx, j, a.Clock.Now())
-		return nil
+		return nil //nolint:nilerr // the server stops; the job waits
+	}
+	switch {
 	case syncline.CodeOf(err) == syncline.CodeNotFound:
 		return a.refuse(ctx, j, &syncline.Failure{Type: syncline.FailureNotFound, Code: syncline.CodeNotFound, Message: err.Error() + " before it could run"})
 	case err != nil:
@@ -162,8 +163,7 @@ func (a *Actions) attemptJob(ctx context.Context, j *syncline.Job) error {
 		}
 		return tx.UpdateJob(&ended)
 	}
-	// Its end is in the job, whatever it is.
-	_, _ = a.execute(ctx, at) //nolint:errcheck // it is a Failure, which is stored
+	_, _ = a.execute(ctx, at) // its end is in the job, whatever it is
 	return nil
 }
 
