@@ -251,8 +251,9 @@
     const args = {
       method: verb, endpoint: config.endpoint, headers, query: encodeParams(config.params), ...encodeBody(config.data, headers),
       retries: config.retries, retryOn: config.retryOn ?? undefined, retryHeader: config.retryHeader ?? undefined, baseUrlOverride: config.baseUrlOverride ?? undefined,
-      responseType: config.responseType, timeoutMs: config.timeout > 0 ? Math.ceil(config.timeout) : undefined,
+      responseType: config.responseType,
       decompress: config.decompress === undefined || config.decompress === null ? undefined : String(config.decompress) !== 'false',
+      timeoutMs: config.timeout > 0 ? Math.ceil(config.timeout) : undefined,
       providerConfigKey: config.providerConfigKey ?? undefined, connectionId: config.connectionId ?? undefined,
     };
     const shown = { ...config, method: verb.toLowerCase(), url: config.endpoint };
