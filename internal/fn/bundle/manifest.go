@@ -24,8 +24,8 @@ func manifest(dir string, f found, d *description) (m syncline.Manifest, problem
 		}
 		return Place{File: f.file, Line: 1, Column: 1}
 	}
-	bad := func(p Place, message, hint string) { problems = append(problems, Problem{Place: p, Message: message, Hint: hint}) }
-	warn := func(p Place, message, hint string) { warnings = append(warnings, Problem{Place: p, Message: message, Hint: hint}) }
+	bad := func(p Place, message, hint string) { problems = append(problems, Problem{p, message, hint}) }
+	warn := func(p Place, message, hint string) { warnings = append(warnings, Problem{p, message, hint}) }
 	makers := map[syncline.FunctionType]string{
 		syncline.FunctionSync: "createSync", syncline.FunctionAction: "createAction", syncline.FunctionOnEvent: "createOnEvent",
 	}
