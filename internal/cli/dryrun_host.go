@@ -310,6 +310,11 @@ func (h *dryHost) page(ctx context.Context, query url.Values, found map[string]j
 		query.Set("variant", v)
 	}
 	raw, err := h.get(ctx, "/records", query)
+	if e := (*syncline.Error)(nil); errors.As(err, &e) && e.Code == syncline.CodeInvalid && e.Field == "model" {
+		// No function with the model is deployed yet: nothing of it is there.
+		query.Del("cursor")
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -400,11 +405,20 @@ func (h *dryHost) batch(ctx context.Context, method string, args json.RawMessage
 	return json.RawMessage("true"), nil
 }
 
+// objectOf is the keys of an object; nil of anything else.
+func objectOf(raw json.RawMessage) map[string]json.RawMessage {
+	var o map[string]json.RawMessage
+	if json.Unmarshal(raw, &o) != nil {
+		return nil
+	}
+	return o
+}
+
 // mergeJSON merges an update into a record: objects by key, anything else
 // replaces.
 func mergeJSON(base, update json.RawMessage) (json.RawMessage, error) {
-	var b, u map[string]json.RawMessage
-	if json.Unmarshal(base, &b) != nil || json.Unmarshal(update, &u) != nil || b == nil || u == nil {
+	b, u := objectOf(base), objectOf(update)
+	if b == nil || u == nil {
 		return update, nil
 	}
 	for key, value := range u {
