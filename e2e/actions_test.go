@@ -100,7 +100,8 @@ func TestActionsAreTriggered(t *testing.T) {
 		}
 		var logs struct{ Logs []struct{ Message string } }
 		w.ok(w.client.Do(w.context(), http.MethodGet, "/runs/"+run["id"].(string)+"/logs", nil, nil, &logs))
-		if len(logs.Logs) != 1 || logs.Logs[0].Message != "closing 2" {
+		// What it logs, and the request that it makes.
+		if len(logs.Logs) != 2 || logs.Logs[0].Message != "closing 2" || !strings.HasPrefix(logs.Logs[1].Message, "PATCH ") {
 			t.Errorf("the log is %+v", logs)
 		}
 
