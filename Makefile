@@ -13,8 +13,8 @@ FUZZTIME ?= 20s
 # the race detector needs one (scripts/test).
 export CGO_ENABLED := 0
 
-# The npm packages of the examples and of the stand-ins, by npm's own stamp.
-PROJECTS := $(patsubst %/package-lock.json,%/node_modules/.package-lock.json,$(wildcard examples/*/package-lock.json internal/standin/*/package-lock.json))
+# The npm packages of the examples, of the stand-ins and of the end-to-end tests, by npm's own stamp.
+PROJECTS := $(patsubst %/package-lock.json,%/node_modules/.package-lock.json,$(wildcard examples/*/package-lock.json internal/standin/*/package-lock.json e2e/testdata/*/package-lock.json))
 
 TOOLS := bin/golangci-lint bin/gotestsum bin/govulncheck
 

@@ -21,7 +21,10 @@ type Connection struct {
 	CreatedAt        time.Time
 	UpdatedAt        time.Time
 	LastFetchedAt    time.Time
-	DeletedAt        time.Time // zero while live
+	// DeletingAt is when its deletion began: nothing is routed to it any more,
+	// while the functions run that clean up. Zero otherwise.
+	DeletingAt time.Time
+	DeletedAt  time.Time // zero while live
 }
 
 // MaxMatchKeys bounds how many properties of one connection can be matched by

@@ -23,7 +23,9 @@ type Environment struct {
 	WebhookURL          string
 	WebhookURLSecondary string
 	Retention           Retention
-	CreatedAt           time.Time
+	// Run is how functions run in this environment, where they do not say.
+	Run       RunSettings
+	CreatedAt time.Time
 }
 
 // Retention is for how long records that do not change are kept; zero keeps them.

@@ -26,6 +26,7 @@ const (
 	CodeUpstream     Code = "upstream_error" // the external API failed or is unreachable
 	CodeScript       Code = "script_error"   // the user's function threw
 	CodeLimit        Code = "limit_exceeded" // a run hit one of its limits; the message names it
+	CodeStalled      Code = "stalled"        // polls are cut at a limit again and again and do not get on
 	CodeWorkerLost   Code = "worker_lost"    // the worker process died while the run was in it
 	CodeInternal     Code = "internal"       // a defect of ours
 )

@@ -35,8 +35,11 @@ type Function struct {
 	Name          string // unique by (integration, type)
 	Enabled       bool
 	Active        FunctionVersion // the version that runs now
-	CreatedAt     time.Time
-	DeletedAt     time.Time // zero while deployed
+	// Run is how the function runs, set beside its code: it goes before what the
+	// manifest and the environment say. A deployment leaves it.
+	Run       RunSettings
+	CreatedAt time.Time
+	DeletedAt time.Time // zero while deployed
 }
 
 // FunctionVersion is one deployed version of a function. It never changes.
@@ -86,6 +89,9 @@ type Manifest struct {
 	History map[string]string `json:"history,omitempty"`
 	// IgnoredFields maps models to fields (dotted paths) whose changes are none.
 	IgnoredFields map[string][]string `json:"ignored_fields,omitempty"`
+	// Validation and Limits are how the function asks to run.
+	Validation Validation `json:"validation,omitempty"`
+	Limits     RunLimits  `json:"limits,omitzero"`
 	// Source is the file that the function was bundled from, relative to the project.
 	Source string `json:"source,omitempty"`
 }

@@ -27,6 +27,8 @@ const (
 	RunRetrying RunStatus = "retrying" // this attempt failed; its event will be tried again
 	RunCanceled RunStatus = "canceled" // shutdown, pause or a moved epoch
 	RunReaped   RunStatus = "reaped"   // its process died; found at a later start
+	// RunContinued is a poll that was cut at a limit: the next one goes on from its checkpoint at once.
+	RunContinued RunStatus = "continued"
 )
 
 // Run is one execution of a function.
@@ -42,9 +44,11 @@ type Run struct {
 	Status        RunStatus
 	// Lineage is the first run of the chain of polls that continue each other
 	// by checkpoint; its own id when it continues none.
-	Lineage    int64
-	EventID    int64 // webhook runs: the event
-	Attempt    int   // 1 for the first
+	Lineage int64
+	EventID int64 // webhook runs: the event
+	// Parent is the UUID of the run that triggered this one; "" for none.
+	Parent     string
+	Attempt    int // 1 for the first
 	Mode       RunMode
 	SyncType   SyncType
 	ErrorCode  Code
@@ -85,6 +89,7 @@ type ModelResult struct {
 	Contested int `json:"contested,omitempty"` // of these, with another payload than the cache has
 	Older     int `json:"older,omitempty"`     // of the skipped, older by the field that keep_newest compares
 	Unknown   int `json:"unknown,omitempty"`   // updates and deletes of ids that are not there
+	Invalid   int `json:"invalid,omitempty"`   // taken although the model's schema does not allow them
 }
 
 // Changed reports whether any record changed.
@@ -100,6 +105,7 @@ func (m ModelResult) Add(o ModelResult) ModelResult {
 	m.Contested += o.Contested
 	m.Older += o.Older
 	m.Unknown += o.Unknown
+	m.Invalid += o.Invalid
 	return m
 }
 

@@ -51,9 +51,27 @@ type SyncInstance struct {
 	PollCheckpoint    json.RawMessage
 	WebhookCheckpoint json.RawMessage
 	Reconcile         Reconcile
+	Progress          Progress
 	CreatedAt         time.Time
 	DeletedAt         time.Time // zero while live
 }
+
+// Progress is how an instance's polls get on that are cut at a limit and
+// continued.
+type Progress struct {
+	// Continued counts the polls in a row that were cut and continued.
+	Continued int `json:"continued,omitempty"`
+	// Stuck counts those of them, the last ones, that did not move the checkpoint.
+	Stuck int `json:"stuck,omitempty"`
+	// StalledAt is since when the instance is stalled: too many polls were cut at a
+	// limit without moving the checkpoint. Zero when it is not.
+	StalledAt time.Time `json:"stalled_at,omitzero"`
+	// Reason says at which limit, for people.
+	Reason string `json:"reason,omitempty"`
+}
+
+// Stalled reports whether polls do not get on any more.
+func (p Progress) Stalled() bool { return !p.StalledAt.IsZero() }
 
 // Reconcile is what an instance keeps of full runs and of contested records.
 type Reconcile struct {

@@ -1,7 +1,9 @@
 package sdk
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -36,6 +38,28 @@ func (e *HTTPError) Error() string {
 		body = ": " + body
 	}
 	return fmt.Sprintf("%s %s: %s%s", e.Method, e.URL, e.Status, body)
+}
+
+// maxAnswer is how much of a body callers of actions are shown, in bytes.
+const maxAnswer = 64 << 10
+
+// answer is what callers of actions are told of the answer.
+func (e *HTTPError) answer() *syncline.UpstreamAnswer {
+	a := &syncline.UpstreamAnswer{Status: e.StatusCode, Headers: map[string]string{}, Body: json.RawMessage("{}")}
+	for name := range e.Header {
+		if key := strings.ToLower(name); key == "content-type" || strings.HasPrefix(key, "x-rate") {
+			a.Headers[key] = e.Header.Get(name)
+		}
+	}
+	switch body := bytes.TrimSpace(e.Body); {
+	case len(body) == 0:
+	case len(body) <= maxAnswer && body[0] == '{' && json.Valid(body):
+		a.Body = body
+	default:
+		text := strings.ToValidUTF8(string(body[:min(len(body), maxAnswer)]), "")
+		a.Body, _ = json.Marshal(map[string]string{"message": text}) // text
+	}
+	return a
 }
 
 // HostError is a call that Syncline refused or could not carry out: an API that
@@ -108,6 +132,7 @@ func describe(err error) *fn.ScriptError {
 		if status.RateLimited {
 			e.Status = http.StatusTooManyRequests
 		}
+		e.Upstream = status.answer()
 	case errors.As(err, &host):
 		e.HostCode = host.Code
 	case errors.As(err, &own):

@@ -151,7 +151,7 @@ func (l *laneWorker) drain(ctx context.Context) (released bool, err error) {
 		l.release(ctx)
 		return true, nil
 	}
-	d := host.NewDrain(w.deps, &l.subj)
+	d := host.NewDrain(w.deps, &l.subj, l.lane.Lease)
 	var done []*handled
 	for i := range events {
 		if i > 0 {
@@ -177,7 +177,7 @@ func (l *laneWorker) drain(ctx context.Context) (released bool, err error) {
 // handle runs the handler of one event.
 func (l *laneWorker) handle(ctx context.Context, d *host.Drain, e *syncline.Event) (*handled, error) {
 	w := l.w
-	h := &handled{event: *e, host: d.Begin(e)}
+	h := &handled{event: *e, host: d.Begin(e, &syncline.Run{UUID: syncline.NewUUID(), Kind: syncline.RunWebhook})}
 	hook := w.received[e.Position]
 	h.items = append(h.items, hook.items...)
 	for m := range w.o.Models {

@@ -682,7 +682,8 @@ func (w *world) fetch(ctx context.Context, h fn.Host, m int, query string) ([]sn
 
 // Do answers a request: others may take steps before the external API answers,
 // and before the answer arrives.
-func (w *world) Do(ctx context.Context, _ *syncline.Integration, _ *syncline.Connection, args fn.HTTPArgs) (*fn.HTTPResult, error) {
+func (w *world) Do(ctx context.Context, r host.UpstreamRequest) (*fn.HTTPResult, error) {
+	args := r.Args
 	pass, _ := ctx.Value(passKey{}).(*pass)
 	if err := pass.at(pass.from); err != nil {
 		return nil, err

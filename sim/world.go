@@ -463,7 +463,7 @@ func (w *world) newest() (seq int64) {
 func (w *world) stage(f func()) { w.staged = append(w.staged, f) }
 
 // Describe is not asked for.
-func (w *world) Describe(context.Context, *syncline.Integration, *syncline.Connection) (json.RawMessage, error) {
+func (w *world) Describe(context.Context, *syncline.Integration, *syncline.Connection, host.DescribeOptions) (json.RawMessage, error) {
 	return nil, errors.New("not asked for")
 }
 

@@ -29,6 +29,11 @@ type Notification struct {
 		Deleted int `json:"deleted"`
 	} `json:"responseResults"`
 	Connection string `json:"connectionId"`
+	// Payload is that of an asynchronous action.
+	Payload struct {
+		ID        string `json:"id"`
+		StatusURL string `json:"statusUrl"`
+	} `json:"payload"`
 }
 
 // App is the user's app: it receives notifications and verifies each.

@@ -38,7 +38,9 @@ type Deps struct {
 	Secrets   *secret.Sealer
 	Catalogue Catalogue
 	Syncs     SyncControl
+	Upstream  Upstream      // for /proxy; nil: there is none
 	Deletes   DeleteControl // nil: nothing is ever held
+	Actions   Actions       // nil: no functions are run on demand or on events
 	Hooks     Hooks
 	Clock     clock.Clock
 	Log       *slog.Logger
@@ -62,6 +64,9 @@ type Deps struct {
 	MaxBody       int64
 	MaxDeployBody int64
 	MaxPage       int64
+	// Limits are those of a run that says no others, MostLimits what it may say at
+	// most; zero fields are unknown, and bound nothing. Wall times are those of polls.
+	Limits, MostLimits syncline.RunLimits
 	// Stall is how long a caller may take to receive one part of a page of
 	// records, some 256 KB, before its connection is closed; 0 takes the default.
 	Stall time.Duration
@@ -104,6 +109,8 @@ type Hooks interface {
 	SchedulesChanged()
 	// NotificationsChanged: a notification is due.
 	NotificationsChanged()
+	// JobsChanged: an asynchronous action or an on-event function waits to run.
+	JobsChanged()
 }
 
 // NoHooks are hooks that nobody listens to.
@@ -122,6 +129,9 @@ func (NoHooks) SchedulesChanged() {}
 
 // NotificationsChanged does nothing.
 func (NoHooks) NotificationsChanged() {}
+
+// JobsChanged does nothing.
+func (NoHooks) JobsChanged() {}
 
 // server holds the handlers.
 type server struct {
@@ -208,6 +218,10 @@ func (s *server) routes() {
 	s.handle("POST /sync/{name}/variant/{variant}", s.createVariant)
 	s.handle("DELETE /sync/{name}/variant/{variant}", s.deleteVariant)
 
+	s.handle("POST /action/trigger", s.triggerAction)
+	s.handle("GET /action/{id}", s.getActionResult)
+	s.handle("GET /scripts/config", s.scriptsConfig)
+
 	s.handle("POST /bundles", s.putBundles)
 	s.handle("POST /deployments", s.deploy)
 	s.handle("GET /runs", s.listRuns)
@@ -215,6 +229,11 @@ func (s *server) routes() {
 	s.handle("GET /runs/{uuid}/logs", s.listLogs)
 	s.handle("GET /deliveries", s.listDeliveries)
 	s.handle("GET /status", s.status)
+	s.handle("GET /integrations/{uniqueKey}/functions", s.listFunctions)
+	s.handle("PATCH /integrations/{uniqueKey}/functions/{name}", s.patchFunction)
+	s.handle("GET /environment-variables", s.listVariables)
+	s.handle("PUT /environment-variables", s.putVariables)
+	s.handle("DELETE /environment-variables/{name}", s.deleteVariable)
 	s.handle("GET /environments/current", s.getEnvironment)
 	s.handle("PATCH /environments/current", s.patchEnvironment)
 	s.handle("GET /notifications", s.listNotifications)

@@ -86,6 +86,7 @@ func (h *hooks) ConnectionsChanged(_, _ int64) { h.count("connections") }
 func (h *hooks) FunctionsChanged(_, _ int64)   { h.count("functions") }
 func (h *hooks) SchedulesChanged()             { h.count("schedules") }
 func (h *hooks) NotificationsChanged()         { h.count("notifications") }
+func (h *hooks) JobsChanged()                  { h.count("jobs") }
 
 // harness is the API over a store of its own, with the environments dev and prod.
 type harness struct {
@@ -115,6 +116,8 @@ func newHarness(t *testing.T) *harness {
 	h := &harness{T: t, store: s, clock: c, hooks: &hooks{calls: map[string]int{}}, log: &bytes.Buffer{}}
 	control := &schedule.Control{Store: s, Clock: c, Wake: func() {}, Cancel: func(int64) {}}
 	h.deps = api.Deps{
+
+		Limits: syncline.RunLimits{Wall: 30 * time.Minute, LogLines: 10}, MostLimits: syncline.RunLimits{Wall: 24 * time.Hour},
 		Store: s, Secrets: sealer, Catalogue: providers, Syncs: control, Hooks: h.hooks, Clock: c, PublicURL: "https://sync.example.com/",
 		Log:      slog.New(slog.NewTextHandler(&lockedWriter{w: h.log}, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Ready:    func(context.Context) error { return h.readyErr },

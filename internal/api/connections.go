@@ -2,6 +2,7 @@ package api
 
 import (
 	"encoding/json"
+	"errors"
 	"maps"
 	"net/http"
 	"slices"
@@ -108,15 +109,17 @@ func (s *server) upsertConnection(c *call, in *connectionInput) (reply, error) {
 		return reply{}, as(badBody, err)
 	}
 	var (
-		i       syncline.Integration
-		k       syncline.Connection
-		errs    []connectionError
-		credits *connect.Credentials
-		created bool
+		i         syncline.Integration
+		k         syncline.Connection
+		errs      []connectionError
+		credits   *connect.Credentials
+		created   bool
+		validated Validated
 	)
 	now := s.Clock.Now()
-	err = s.Store.Update(c.Context(), store.Durable, func(tx store.Tx) (err error) {
-		if i, err = integration(tx, c.env.ID, in.ProviderConfigKey); err != nil {
+	// prepare is the connection as it is to be stored.
+	prepare := func(r store.Reader) (err error) {
+		if i, err = integration(r, c.env.ID, in.ProviderConfigKey); err != nil {
 			return err
 		}
 		p, err := s.provider(&i)
@@ -130,7 +133,7 @@ func (s *server) upsertConnection(c *call, in *connectionInput) (reply, error) {
 		if err != nil {
 			return err
 		}
-		k, err = tx.ConnectionByKey(c.env.ID, i.ID, *in.ConnectionID)
+		k, err = r.ConnectionByKey(c.env.ID, i.ID, *in.ConnectionID)
 		created = syncline.CodeOf(err) == syncline.CodeNotFound
 		if err != nil && !created {
 			return err
@@ -149,17 +152,37 @@ func (s *server) upsertConnection(c *call, in *connectionInput) (reply, error) {
 		if tags != nil {
 			k.Tags = tags
 		}
+		if validated.Changed {
+			k.Metadata = validated.Metadata
+		}
+		return nil
+	}
+	if s.Actions != nil {
+		if err := s.Store.View(c.Context(), prepare); err != nil {
+			return reply{}, err
+		}
+		if validated, err = s.Actions.Validate(c.Context(), &i, &k); err != nil {
+			return reply{}, refused(err)
+		}
+	}
+	err = s.Store.Update(c.Context(), store.Durable, func(tx store.Tx) (err error) {
+		if err := prepare(tx); err != nil {
+			return err
+		}
 		if !created {
-			if err := tx.UpdateConnection(&k); err != nil {
-				return err
+			if err = tx.UpdateConnection(&k); err == nil {
+				errs, err = syncErrors(tx, c.env.ID, k.ID)
 			}
-			errs, err = syncErrors(tx, c.env.ID, k.ID)
+		} else if err = tx.CreateConnection(&k); err == nil {
+			err = provision(tx, &k, now)
+		}
+		if err != nil || s.Actions == nil {
 			return err
 		}
-		if err := tx.CreateConnection(&k); err != nil {
+		if err := validated.Store(tx, k.ID); err != nil || !created {
 			return err
 		}
-		return provision(tx, &k, now)
+		return s.Actions.Created(tx, &i, &k)
 	})
 	if err != nil {
 		return reply{}, err
@@ -167,8 +190,31 @@ func (s *server) upsertConnection(c *call, in *connectionInput) (reply, error) {
 	s.Hooks.ConnectionsChanged(c.env.ID, i.ID)
 	if created {
 		s.Hooks.SchedulesChanged()
+		s.Hooks.JobsChanged()
 	}
 	return s.showConnection(&i, &k, errs, credits, true)
+}
+
+// refused answers for a connection that a validate-connection function refused,
+// as Nango does.
+func refused(err error) error {
+	var f *syncline.Failure
+	if !errors.As(err, &f) {
+		return err
+	}
+	message := f.Message
+	// What an ActionError says is for the user who connects.
+	var said struct {
+		Message string `json:"message"`
+	}
+	if f.Type == syncline.FailureAction && json.Unmarshal(f.Payload, &said) == nil && said.Message != "" {
+		message = said.Message
+	}
+	status := http.StatusBadRequest
+	if f.Type == syncline.FailureUnknown || f.Type == syncline.FailureNotRun {
+		status = http.StatusServiceUnavailable // nothing was decided
+	}
+	return &problem{Status: status, Code: "connection_validation_failed", Message: message, cause: err}
 }
 
 // putConnectionFlat is the deprecated POST /connection, whose credentials are
@@ -282,9 +328,10 @@ func (s *server) showConnection(i *syncline.Integration, k *syncline.Connection,
 }
 
 // DescribeConnection is a connection as GET /connections/{id} answers it,
-// without a refresh token and errors: what functions see of their connection.
-func DescribeConnection(i *syncline.Integration, k *syncline.Connection, credentials *connect.Credentials) (json.RawMessage, error) {
-	full, err := describe(i, k, nil, credentials, false)
+// without errors, and without a refresh token unless withToken is set: what
+// functions see of a connection.
+func DescribeConnection(i *syncline.Integration, k *syncline.Connection, credentials *connect.Credentials, withToken bool) (json.RawMessage, error) {
+	full, err := describe(i, k, nil, credentials, withToken)
 	if err != nil {
 		return nil, err
 	}
@@ -359,19 +406,28 @@ func (s *server) deleteConnection(c *call) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	var i syncline.Integration
+	var (
+		i syncline.Integration
+		k syncline.Connection
+	)
 	err = s.Store.Update(c.Context(), store.Durable, func(tx store.Tx) error {
-		var k syncline.Connection
-		if i, k, err = connection(tx, c.env.ID, key, c.PathValue("connectionId"), http.StatusNotFound); err != nil {
+		if i, k, err = connection(tx, c.env.ID, key, c.PathValue("connectionId"), http.StatusNotFound); err != nil || s.Actions != nil {
 			return err
 		}
 		return tx.DeleteConnection(c.env.ID, k.ID, s.Clock.Now())
 	})
+	var problems []string
+	if err == nil && s.Actions != nil {
+		problems, err = s.Actions.Delete(c.Context(), c.env.ID, k.ID)
+	}
 	if err != nil {
 		return reply{}, err
 	}
 	s.Hooks.ConnectionsChanged(c.env.ID, i.ID)
 	s.Hooks.SchedulesChanged()
+	if len(problems) > 0 {
+		return ok(map[string]any{"success": true, "warnings": problems})
+	}
 	return ok(map[string]bool{"success": true})
 }
 

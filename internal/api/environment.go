@@ -21,7 +21,9 @@ type environmentJSON struct {
 	// are kept; null: for good.
 	RecordPayloadRetention *string `json:"record_payload_retention"`
 	RecordDeletedRetention *string `json:"record_deleted_retention"`
-	CreatedAt              string  `json:"created_at"`
+	// How functions run, where they do not say; null and absent: as the server says.
+	runSettingsJSON
+	CreatedAt string `json:"created_at"`
 }
 
 // retentionOrNull is null for zero: off.
@@ -40,7 +42,7 @@ func (s *server) showEnvironment(e *syncline.Environment) (reply, error) {
 	return ok(environmentJSON{
 		UUID: e.UUID, Name: e.Name, WebhookURL: e.WebhookURL, WebhookURLSecondary: e.WebhookURLSecondary, WebhookSigningKey: string(key),
 		RecordPayloadRetention: retentionOrNull(e.Retention.Payloads), RecordDeletedRetention: retentionOrNull(e.Retention.Deleted),
-		CreatedAt: isoTime(e.CreatedAt),
+		runSettingsJSON: showRunSettings(e.Run), CreatedAt: isoTime(e.CreatedAt),
 	})
 }
 
@@ -66,6 +68,7 @@ type environmentInput struct {
 	WebhookURLSecondary    json.RawMessage `json:"webhook_url_secondary"`
 	RecordPayloadRetention json.RawMessage `json:"record_payload_retention"`
 	RecordDeletedRetention json.RawMessage `json:"record_deleted_retention"`
+	runSettingsInput
 }
 
 // apply writes what the input has into an environment.
@@ -123,6 +126,9 @@ func (s *server) patchEnvironment(c *call) (reply, error) {
 			return err
 		}
 		if err := in.apply(&e); err != nil {
+			return err
+		}
+		if err := in.runSettingsInput.apply(&e.Run, s.MostLimits); err != nil {
 			return err
 		}
 		return tx.UpdateEnvironment(&e)

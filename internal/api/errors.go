@@ -26,6 +26,7 @@ var statuses = map[syncline.Code]int{
 	syncline.CodeUpstream:     http.StatusBadGateway,
 	syncline.CodeScript:       http.StatusFailedDependency,
 	syncline.CodeLimit:        http.StatusFailedDependency,
+	syncline.CodeStalled:      http.StatusFailedDependency,
 	syncline.CodeWorkerLost:   http.StatusServiceUnavailable,
 	syncline.CodeInternal:     http.StatusInternalServerError,
 }

@@ -118,8 +118,8 @@ func (s *server) sealWebhookSecrets(i *syncline.Integration, secrets []string) e
 	return err
 }
 
-func (s *server) openWebhookSecrets(i *syncline.Integration) ([]string, error) {
-	raw, err := s.Secrets.Open(i.EnvironmentID, secret.PurposeWebhookSecrets, i.WebhookSecrets)
+func openWebhookSecrets(sealer *secret.Sealer, i *syncline.Integration) ([]string, error) {
+	raw, err := sealer.Open(i.EnvironmentID, secret.PurposeWebhookSecrets, i.WebhookSecrets)
 	if err != nil || raw == nil {
 		return nil, err
 	}
@@ -189,8 +189,8 @@ func (s *server) applyIntegrationCredentials(i *syncline.Integration, raw json.R
 }
 
 // openIntegrationCredentials is the JSON that was given, or null.
-func (s *server) openIntegrationCredentials(i *syncline.Integration) (json.RawMessage, error) {
-	raw, err := s.Secrets.Open(i.EnvironmentID, secret.PurposeIntegrationCredentials, i.Credentials)
+func openIntegrationCredentials(sealer *secret.Sealer, i *syncline.Integration) (json.RawMessage, error) {
+	raw, err := sealer.Open(i.EnvironmentID, secret.PurposeIntegrationCredentials, i.Credentials)
 	if err != nil {
 		return nil, err
 	}

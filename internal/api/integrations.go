@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"syncline"
+	"syncline/internal/secret"
 	"syncline/internal/store"
 )
 
@@ -100,23 +101,40 @@ func (s *server) getIntegration(c *call) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	out := showIntegration(&i)
+	out, err := describeIntegration(s.Secrets, WebhookURL(s.PublicURL, c.env.UUID, i.UniqueKey), &i, include)
+	if err != nil {
+		return reply{}, err
+	}
+	return ok(map[string]any{"data": out})
+}
+
+// DescribeIntegration is the data of GET /integrations/{key} as functions see it.
+func DescribeIntegration(secrets *secret.Sealer, webhookURL string, i *syncline.Integration, include []string) (json.RawMessage, error) {
+	out, err := describeIntegration(secrets, webhookURL, i, include)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(out)
+}
+
+func describeIntegration(sealer *secret.Sealer, webhookURL string, i *syncline.Integration, include []string) (*integrationJSON, error) {
+	out := showIntegration(i)
 	if slices.Contains(include, "webhook") {
-		out.WebhookURL = new(WebhookURL(s.PublicURL, c.env.UUID, i.UniqueKey))
-		secrets, err := s.openWebhookSecrets(&i)
+		out.WebhookURL = &webhookURL
+		secrets, err := openWebhookSecrets(sealer, i)
 		if err != nil {
-			return reply{}, err
+			return nil, err
 		}
 		out.Config = showConfig(i.Config, secrets)
 	}
 	if slices.Contains(include, "credentials") {
-		credentials, err := s.openIntegrationCredentials(&i)
+		credentials, err := openIntegrationCredentials(sealer, i)
 		if err != nil {
-			return reply{}, err
+			return nil, err
 		}
 		out.Credentials = &credentials
 	}
-	return ok(map[string]any{"data": out})
+	return &out, nil
 }
 
 func (s *server) createIntegration(c *call) (reply, error) {

@@ -46,7 +46,7 @@ type metadataJSON struct {
 }
 
 func (s *server) setMetadata(c *call) (reply, error) {
-	return s.changeMetadata(c, http.StatusCreated, func(_, given map[string]any) map[string]any { return given })
+	return s.changeMetadata(c, http.StatusCreated, true)
 }
 
 // merged is what PATCH makes of metadata: members that are given replace those
@@ -58,10 +58,10 @@ func merged(had, given map[string]any) map[string]any {
 }
 
 func (s *server) updateMetadata(c *call) (reply, error) {
-	return s.changeMetadata(c, http.StatusOK, merged)
+	return s.changeMetadata(c, http.StatusOK, false)
 }
 
-func (s *server) changeMetadata(c *call, status int, change func(had, given map[string]any) map[string]any) (reply, error) {
+func (s *server) changeMetadata(c *call, status int, replace bool) (reply, error) {
 	var in metadataJSON
 	if err := c.body(s.MaxBody, &in); err != nil {
 		return reply{}, err
@@ -76,7 +76,7 @@ func (s *server) changeMetadata(c *call, status int, change func(had, given map[
 	case in.Metadata == nil:
 		return reply{}, as(badBody, invalid("metadata", "metadata is missing"))
 	}
-	if _, err := s.writeMetadata(c, in.ProviderConfigKey, in.ConnectionID.ids, in.Metadata, http.StatusBadRequest, change); err != nil {
+	if _, err := s.writeMetadata(c, in.ProviderConfigKey, in.ConnectionID.ids, in.Metadata, http.StatusBadRequest, replace); err != nil {
 		return reply{}, err
 	}
 	return reply{status: status, body: in}, nil
@@ -84,19 +84,33 @@ func (s *server) changeMetadata(c *call, status int, change func(had, given map[
 
 // writeMetadata changes the metadata of all the connections, or of none when
 // one is not there. It returns the last one's.
-func (s *server) writeMetadata(c *call, key string, ids []string, given map[string]any, missing int, change func(had, given map[string]any) map[string]any) (map[string]any, error) {
+func (s *server) writeMetadata(c *call, key string, ids []string, given map[string]any, missing int, replace bool) (map[string]any, error) {
 	var (
 		i    syncline.Integration
 		last map[string]any
 	)
 	err := s.Store.Update(c.Context(), store.Durable, func(tx store.Tx) (err error) {
 		now := s.Clock.Now()
-		for _, id := range ids {
+		e, err := tx.Environment(c.env.ID)
+		if err != nil {
+			return err
+		}
+		for n, id := range ids {
 			var k syncline.Connection
 			if i, k, err = connection(tx, c.env.ID, key, id, missing); err != nil {
 				return err
 			}
-			k.Metadata, k.UpdatedAt = change(k.Metadata, given), now
+			if n == 0 {
+				if err := checkMetadata(tx, &e, &i, given, replace); err != nil {
+					return err
+				}
+			}
+			k.UpdatedAt = now
+			if replace {
+				k.Metadata = given
+			} else {
+				k.Metadata = merged(k.Metadata, given)
+			}
 			last = k.Metadata
 			if err := tx.UpdateConnection(&k); err != nil {
 				return err
@@ -114,14 +128,14 @@ func (s *server) writeMetadata(c *call, key string, ids []string, given map[stri
 // setMetadataOfOne and updateMetadataOfOne are the deprecated endpoints whose
 // body is the metadata itself.
 func (s *server) setMetadataOfOne(c *call) (reply, error) {
-	return s.metadataOfOne(c, http.StatusCreated, func(_, given map[string]any) map[string]any { return given })
+	return s.metadataOfOne(c, http.StatusCreated, true)
 }
 
 func (s *server) updateMetadataOfOne(c *call) (reply, error) {
-	return s.metadataOfOne(c, http.StatusOK, merged)
+	return s.metadataOfOne(c, http.StatusOK, false)
 }
 
-func (s *server) metadataOfOne(c *call, status int, change func(had, given map[string]any) map[string]any) (reply, error) {
+func (s *server) metadataOfOne(c *call, status int, replace bool) (reply, error) {
 	key := c.Header.Get("Provider-Config-Key")
 	if key == "" {
 		return reply{}, as(badHeaders, invalid("provider-config-key", "the header Provider-Config-Key is missing"))
@@ -133,6 +147,6 @@ func (s *server) metadataOfOne(c *call, status int, change func(had, given map[s
 	if given == nil {
 		return reply{}, as(badBody, invalid("", "the request body is null; it must be an object"))
 	}
-	last, err := s.writeMetadata(c, key, []string{c.PathValue("connectionId")}, given, http.StatusNotFound, change)
+	last, err := s.writeMetadata(c, key, []string{c.PathValue("connectionId")}, given, http.StatusNotFound, replace)
 	return reply{status: status, body: last}, err
 }

@@ -30,6 +30,7 @@ type runJSON struct {
 	Variant           string                          `json:"variant,omitempty"`
 	SyncType          syncline.SyncType               `json:"sync_type,omitempty"`
 	Attempt           int                             `json:"attempt"`
+	Parent            string                          `json:"parent,omitempty"` // the run that triggered it
 	Models            map[string]syncline.ModelResult `json:"models"`
 	Warnings          []string                        `json:"warnings"`
 	Error             *runError                       `json:"error"`
@@ -109,7 +110,7 @@ func (n *runNames) variant(instanceID int64) (string, error) {
 
 func (n *runNames) show(run *syncline.Run) (runJSON, error) {
 	out := runJSON{
-		ID: run.UUID, Kind: run.Kind, Status: run.Status, SyncType: run.SyncType, Attempt: run.Attempt,
+		ID: run.UUID, Kind: run.Kind, Status: run.Status, SyncType: run.SyncType, Attempt: run.Attempt, Parent: run.Parent,
 		Models: orEmptyMap(run.Models), Warnings: orEmpty(run.Warnings), StartedAt: isoTime(run.StartedAt), FinishedAt: isoTimeOrNull(run.FinishedAt),
 	}
 	if run.Error != "" || run.ErrorCode != "" {
@@ -149,7 +150,7 @@ func (s *server) listRuns(c *call) (reply, error) {
 	if err := oneOf(q, "kind", syncline.RunPoll, syncline.RunWebhook, syncline.RunAction, syncline.RunOnEvent); err != nil {
 		return reply{}, err
 	}
-	if err := oneOf(q, "status", syncline.RunRunning, syncline.RunSuccess, syncline.RunFailed, syncline.RunRetrying, syncline.RunCanceled, syncline.RunReaped); err != nil {
+	if err := oneOf(q, "status", syncline.RunRunning, syncline.RunSuccess, syncline.RunFailed, syncline.RunRetrying, syncline.RunCanceled, syncline.RunReaped, syncline.RunContinued); err != nil {
 		return reply{}, err
 	}
 	if v := q.Get("before"); v != "" {

@@ -95,6 +95,10 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.Log.LogAttrs(r.Context(), slog.LevelDebug, "request", slog.String("request", id), slog.String("method", r.Method), slog.String("path", r.URL.Path),
 			slog.Int("status", rec.status), slog.Int64("bytes", rec.bytes), slog.Duration("took", time.Since(begin)))
 	}()
+	if s.Upstream != nil && isProxy(r) {
+		s.serveProxy(rec, r)
+		return
+	}
 	if h, pattern := s.mux.Handler(r); pattern == "" {
 		s.unrouted(rec, r, h)
 		return
@@ -119,7 +123,7 @@ func (s *server) unrouted(w http.ResponseWriter, r *http.Request, h http.Handler
 // trimSlash takes a trailing slash off the path: Nango's clients ask for
 // /records/ and mean /records.
 func trimSlash(r *http.Request) *http.Request {
-	if len(r.URL.Path) < 2 || !strings.HasSuffix(r.URL.Path, "/") {
+	if isProxy(r) || len(r.URL.Path) < 2 || !strings.HasSuffix(r.URL.Path, "/") {
 		return r
 	}
 	u := *r.URL

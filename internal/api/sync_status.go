@@ -25,6 +25,9 @@ type syncStatusJSON struct {
 	// newest poll that fetched everything, and when that began.
 	Contested  int     `json:"contested"`
 	LastFullAt *string `json:"lastFullSyncAt"`
+	// Since when polls that are cut at a limit do not get on, and why; null when they do.
+	StalledAt   *string `json:"stalledAt"`
+	StallReason *string `json:"stallReason"`
 }
 
 // countsJSON are a model's changes in Nango's shape.
@@ -97,6 +100,9 @@ func showSyncStatus(r store.Reader, i *selected) (syncStatusJSON, error) {
 		LatestResult: map[string]countsJSON{}, RecordCount: map[string]int{}, Checkpoint: i.PollCheckpoint,
 		Contested: i.Reconcile.Contested, LastFullAt: isoTimeOrNull(i.Reconcile.FullAt),
 	}
+	if i.Progress.Stalled() {
+		out.StalledAt, out.StallReason = isoTimeOrNull(i.Progress.StalledAt), &i.Progress.Reason
+	}
 	if out.Frequency == "" {
 		out.Frequency = i.function.Active.Manifest.Frequency
 	}
@@ -106,6 +112,8 @@ func showSyncStatus(r store.Reader, i *selected) (syncStatusJSON, error) {
 			return out, err
 		}
 		switch run.Status {
+		case syncline.RunContinued:
+			out.Status = statusRunning // it goes on at once
 		case syncline.RunSuccess:
 			out.Status = statusSuccess
 		case syncline.RunFailed, syncline.RunReaped, syncline.RunRetrying:

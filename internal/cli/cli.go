@@ -96,7 +96,20 @@ Exit codes: 0 done; 1 failed; 2 wrong input, settings or project; 3 not found; 4
 	})
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(
-		serveCommand(s, options...), devCommand(s, options...), deployCommand(s), runsCommand(s), deliveriesCommand(s), deletesCommand(s), recordsCommand(s), testCommand(s), configCommand(s), versionCommand(s), workerCommand(s),
+		serveCommand(s, options...),
+		devCommand(s, options...),
+		deployCommand(s),
+		runsCommand(s),
+		deliveriesCommand(s),
+		deletesCommand(s),
+		recordsCommand(s),
+		testCommand(s),
+		configCommand(s),
+		versionCommand(s),
+		workerCommand(s),
+		variablesCommand(s),
+		dryrunCommand(s),
+		actionCommand(s),
 	)
 	return root
 }

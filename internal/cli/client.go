@@ -188,20 +188,28 @@ func (c *client) failure(res *http.Response, text []byte) error {
 		Error struct {
 			Code    string `json:"code"`
 			Message string `json:"message"`
+			// Payload is what an action that failed says.
+			Payload json.RawMessage `json:"payload"`
 			Errors  []struct {
 				Message string `json:"message"`
+				Path    []any  `json:"path"`
 			} `json:"errors"`
 		} `json:"error"`
 	}
-	message := ""
+	message, field := "", ""
 	if json.Unmarshal(text, &answer) == nil {
 		message = answer.Error.Message
-		if n := len(answer.Error.Errors); n > 1 {
+		if n := len(answer.Error.Errors); n == 1 && len(answer.Error.Errors[0].Path) == 1 {
+			field, _ = answer.Error.Errors[0].Path[0].(string)
+		} else if n > 1 {
 			message = fmt.Sprintf("%d things are wrong", n)
 			for _, e := range answer.Error.Errors {
 				message += "\n" + e.Message
 			}
 		}
+	}
+	if p := answer.Error.Payload; message != "" && len(p) > 0 && string(p) != "{}" {
+		message += "\n" + string(p)
 	}
 	if message == "" {
 		return syncline.Errorf(codeOfStatus(res.StatusCode), "%s answered with status %s", c.server, res.Status).
@@ -210,7 +218,7 @@ func (c *client) failure(res *http.Response, text []byte) error {
 	if res.StatusCode == http.StatusUnauthorized {
 		return syncline.Errorf(syncline.CodeUnauthorized, "%s refused the key from %s: %s", c.server, c.keyFrom, message).WithHint("%s", c.refused)
 	}
-	return syncline.Errorf(codeOfStatus(res.StatusCode), "%s", message)
+	return syncline.Errorf(codeOfStatus(res.StatusCode), "%s", message).WithField(field)
 }
 
 // codeOfStatus is the code that a status stands for. The codes of answers are

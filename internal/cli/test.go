@@ -5,8 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"runtime"
@@ -110,11 +108,8 @@ func (t *tester) run(ctx context.Context) error {
 
 // pool runs functions in worker processes, as a server does.
 func (t *tester) pool() *worker.Pool {
-	o := worker.Options{Workers: max(1, t.workers), Slots: 2}
-	if exe, err := os.Executable(); err == nil {
-		o.Command = func() *exec.Cmd { return exec.CommandContext(context.Background(), exe, "worker") }
-	}
-	return worker.NewPool(o)
+	command, _ := workerProcesses()
+	return worker.NewPool(worker.Options{Command: command, Workers: max(1, t.workers), Slots: 2})
 }
 
 // filter is what patterns let through.

@@ -51,6 +51,7 @@ type Config struct {
 	InboxMinFreeDisk Size          `group:"Inbox and retention" flag:"inbox-min-free-disk" default:"512MiB" help:"Free disk space below which webhooks are answered with 503."`
 	InboxRetention   time.Duration `group:"Inbox and retention" flag:"inbox-retention" default:"30d" min:"1h" help:"How long raw deliveries are kept after they ended; within it they can be replayed and redeliveries are recognised."`
 	RunRetention     time.Duration `group:"Inbox and retention" flag:"run-retention" default:"15d" min:"1h" help:"How long runs and their logs are kept."`
+	ActionRetention  time.Duration `group:"Inbox and retention" flag:"action-retention" default:"7d" min:"1h" help:"How long the results of asynchronous actions are kept for GET /action/{id}."`
 	ParkedExpiry     time.Duration `group:"Inbox and retention" flag:"parked-expiry" default:"7d" min:"1m" help:"How long a delivery that matches no connection waits for one."`
 
 	MassDeletePercent int `group:"Inbox and retention" flag:"mass-delete-percent" default:"50" min:"0" max:"100" help:"When delete tracking finds more than this part of a model's live records missing (in percent), and more than --mass-delete-records, the deletes are held until they are confirmed (syncline deletes). 0 holds nothing."`
@@ -63,11 +64,38 @@ type Config struct {
 	PollConcurrency   int           `group:"Functions" flag:"poll-concurrency" default:"16" min:"1" max:"10000" help:"Polls that run at a time."`
 	PollWallLimit     time.Duration `group:"Functions" flag:"poll-wall-limit" default:"30m" min:"1s" max:"24h" help:"Longest that one poll may run. A poll that saves checkpoints goes on from the newest one."`
 	WebhookWallLimit  time.Duration `group:"Functions" flag:"webhook-wall-limit" default:"1m" min:"1s" max:"1h" help:"Longest that one call of onWebhook may run."`
+	ActionWallLimit   time.Duration `group:"Functions" flag:"action-wall-limit" default:"15m" min:"1s" max:"24h" help:"Longest that one action may run, also one whose caller waits for it."`
+	OnEventWallLimit  time.Duration `group:"Functions" flag:"on-event-wall-limit" default:"1m" min:"1s" max:"15m" help:"Longest that one on-event function may run. The caller that makes or deletes a connection waits for validate-connection and pre-connection-deletion."`
+	ActionConcurrency int           `group:"Functions" flag:"action-concurrency" default:"16" min:"1" max:"10000" help:"Asynchronous actions and post-connection-creation functions that run at a time in one process."`
+	ActionsOfOne      int           `group:"Functions" flag:"environment-action-concurrency" default:"4" min:"1" max:"10000" help:"Of these, how many of one environment run at a time, over all processes."`
 	RunCPULimit       time.Duration `group:"Functions" flag:"run-cpu-limit" default:"1m" min:"100ms" max:"24h" help:"Longest that one run may compute; waiting for external APIs is not counted."`
+	RunHostCallsLimit int           `group:"Functions" flag:"run-host-calls-limit" default:"100000" min:"1" help:"Most calls of methods of nango, HTTP requests included, that one run may make."`
+	RunLogLimit       int           `group:"Functions" flag:"run-log-limit" default:"10000" min:"1" help:"Most lines of its log that are kept of one run; further ones are counted."`
+	RunOutputLimit    Size          `group:"Functions" flag:"run-output-limit" default:"16MiB" min:"1KiB" max:"128MiB" help:"Largest value that a function may return."`
 	RunMemoryLimit    Size          `group:"Functions" flag:"run-memory-limit" default:"256MiB" min:"16MiB" max:"3GiB" help:"Most memory that one run may use."`
+
+	PollWallMax     time.Duration `group:"Functions" flag:"poll-wall-max" default:"24h" min:"1s" max:"7d" help:"What an environment or a function may raise the wall time of its polls to. The limit itself is always allowed; so it is for the other maximums."`
+	WebhookWallMax  time.Duration `group:"Functions" flag:"webhook-wall-max" default:"15m" min:"1s" max:"24h" help:"What an environment or a function may raise the wall time of onWebhook to."`
+	RunCPUMax       time.Duration `group:"Functions" flag:"run-cpu-max" default:"30m" min:"100ms" max:"24h" help:"What an environment or a function may raise the computing time of its runs to."`
+	ActionWallMax   time.Duration `group:"Functions" flag:"action-wall-max" default:"1h" min:"1s" max:"24h" help:"What an environment or a function may raise the wall time of its actions to."`
+	RunMemoryMax    Size          `group:"Functions" flag:"run-memory-max" default:"1GiB" min:"16MiB" max:"3GiB" help:"What an environment or a function may raise the memory of its runs to."`
+	RunHostCallsMax int           `group:"Functions" flag:"run-host-calls-max" default:"1000000" min:"1" help:"What an environment or a function may raise the host calls of its runs to."`
+	RunLogMax       int           `group:"Functions" flag:"run-log-max" default:"100000" min:"1" help:"What an environment or a function may raise the kept lines of its logs to."`
+	RunOutputMax    Size          `group:"Functions" flag:"run-output-max" default:"64MiB" min:"1KiB" max:"128MiB" help:"What an environment or a function may raise the size of what it returns to."`
+	StallRuns       int           `group:"Functions" flag:"stall-runs" default:"3" min:"1" max:"1000" help:"Polls in a row that were cut at a limit and left the checkpoint where it was, after which the sync counts as stalled."`
 
 	GoEnvironments  string `group:"Functions" flag:"go-environments" default:"" form:"names" help:"Environments that functions in Go, compiled into the binary, are deployed to when it starts, separated by commas; all by default."`
 	GoDeleteMissing bool   `group:"Functions" flag:"go-delete-missing" default:"false" help:"At the start, delete functions in Go that are deployed and not compiled into this binary, as a deployment deletes functions. Without it they stay, and their runs wait for a process that has them."`
+
+	ConnectionConcurrency int           `group:"Calls to external APIs" flag:"connection-concurrency" default:"16" min:"1" max:"10000" help:"Requests of one connection that are under way at a time. More wait: those of webhooks go before those of actions and the proxy, and these before those of polls."`
+	ConnectionRate        int           `group:"Calls to external APIs" flag:"connection-rate" default:"0" min:"0" max:"100000" help:"Requests of one connection that begin in one second. 0 has no limit but what the external API itself says."`
+	RetryMaxWait          time.Duration `group:"Calls to external APIs" flag:"retry-max-wait" default:"10m" min:"1s" max:"24h" help:"Longest that a request waits before it is tried again. When an external API asks for more, its refusal is handed on at once."`
+	ProxyTimeout          time.Duration `group:"Calls to external APIs" flag:"proxy-timeout" default:"5m" min:"1s" max:"24h" help:"Longest that one attempt of a request may take, body included; of a request through /proxy, until the headers of the answer."`
+	ProxyIdleTimeout      time.Duration `group:"Calls to external APIs" flag:"proxy-idle-timeout" default:"2m" min:"1s" max:"24h" help:"Longest that nothing may come of an answer's body."`
+	ProxyBodyLimit        Size          `group:"Calls to external APIs" flag:"proxy-body-limit" default:"10GiB" min:"1KiB" help:"Largest body that passes through /proxy, either way. It is streamed and takes no memory."`
+	ProxyMemoryLimit      Size          `group:"Calls to external APIs" flag:"proxy-memory-limit" default:"256MiB" min:"2MiB" help:"Most memory that the answers which functions are being handed take together. More wait. It has to be more than --response-body-limit."`
+	BaseURLOverride       bool          `group:"Calls to external APIs" flag:"base-url-override" default:"true" help:"Let functions and callers of /proxy name another base URL than the integration's (baseUrlOverride). The connection's credentials are sent there."`
+	DenyHosts             string        `group:"Calls to external APIs" flag:"deny-hosts" default:"" form:"host,.domain" help:"Hosts that are never called, separated by commas. One that begins with a dot stands for all hosts below it."`
 
 	EventMaxAttempts int           `group:"Retries" flag:"event-max-attempts" default:"5" min:"1" max:"100" help:"How often a webhook event is tried when its handler fails by itself, before it is dead and its lane goes on."`
 	LaneMaxWait      time.Duration `group:"Retries" flag:"lane-max-wait" default:"24h" min:"1s" help:"How long a lane waits for an external API that is unavailable before the event at its head is dead."`
@@ -76,6 +104,19 @@ type Config struct {
 	// SecretKeys are the API keys that are fixed by variables, by environment
 	// name: SYNCLINE_SECRET_KEY_DEV fixes that of "dev".
 	SecretKeys map[string]Secret
+}
+
+// RunLimits are the limits of a run that does not say others, and what it may say
+// at most; those of wall time are of polls.
+func (c *Config) RunLimits() (def, most syncline.RunLimits) {
+	def = syncline.RunLimits{
+		Wall: c.PollWallLimit, CPU: c.RunCPULimit, Memory: int64(c.RunMemoryLimit), HostCalls: c.RunHostCallsLimit, LogLines: c.RunLogLimit,
+		Output: int64(c.RunOutputLimit),
+	}
+	return def, syncline.RunLimits{
+		Wall: max(c.PollWallMax, def.Wall), CPU: max(c.RunCPUMax, def.CPU), Memory: min(max(int64(c.RunMemoryMax), def.Memory), int64(c.WorkerMemoryLimit)),
+		HostCalls: max(c.RunHostCallsMax, def.HostCalls), LogLines: max(c.RunLogMax, def.LogLines), Output: max(int64(c.RunOutputMax), def.Output),
+	}
 }
 
 // SecretKeyPrefix begins the variables that fix API keys; the rest, in lower
@@ -144,8 +185,23 @@ func (c *Config) Validate() error {
 		errs = append(errs, fmt.Errorf("%s: %s is more than a whole worker may use, which is %s by %s",
 			settingOf("run-memory-limit").Name(), c.RunMemoryLimit, c.WorkerMemoryLimit, settingOf("worker-memory-limit").Name()))
 	}
+	if c.ProxyMemoryLimit <= c.ResponseBodyLimit {
+		errs = append(errs, fmt.Errorf("%s: %s is not more than one response may have, which is %s by %s",
+			settingOf("proxy-memory-limit").Name(), c.ProxyMemoryLimit, c.ResponseBodyLimit, settingOf("response-body-limit").Name()))
+	}
 	errs = append(errs, c.checkSecretKeys()...)
 	return invalid(errs)
+}
+
+// DeniedHosts lists the hosts of DenyHosts.
+func (c *Config) DeniedHosts() []string {
+	var hosts []string
+	for host := range strings.SplitSeq(c.DenyHosts, ",") {
+		if host = strings.ToLower(strings.TrimSpace(host)); host != "" {
+			hosts = append(hosts, host)
+		}
+	}
+	return hosts
 }
 
 func (c *Config) checkAddresses() (errs []error) {

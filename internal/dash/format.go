@@ -56,7 +56,7 @@ func tone(state any) string {
 		return "good"
 	case string(syncline.RunFailed), string(syncline.RunReaped), string(syncline.DeliveryDead), string(syncline.DeliveryExpired), string(syncline.LogError):
 		return "bad"
-	case string(syncline.RunRunning), string(syncline.RunRetrying), string(syncline.DeliveryRouted), string(syncline.DeliveryParked), string(syncline.LogWarn):
+	case string(syncline.RunRunning), string(syncline.RunContinued), string(syncline.RunRetrying), string(syncline.DeliveryRouted), string(syncline.DeliveryParked), string(syncline.LogWarn):
 		return "wait"
 	}
 	return "quiet"

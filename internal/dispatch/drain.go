@@ -36,17 +36,21 @@ func (l *Lanes) drain(ctx context.Context, lane *syncline.Lane, limit int) (rele
 	if !l.runsHere(&s.Function.Active) && l.leave(ctx, lane, s) {
 		return true, nil
 	}
-	d := host.NewDrain(l.Host, s)
+	d := host.NewDrain(l.Host, s, lane.Lease)
 	began := l.Clock.Now()
 	var done []*handled
 	for i := range events {
 		h := l.handle(ctx, s, d, &events[i], raw[events[i].Position])
 		if h.err != nil && (ctx.Err() != nil || fenced(h.err)) {
+			l.unlock(ctx, h.host)
 			break // stopped from outside: as if it had not begun
 		}
 		done = append(done, h)
 		if h.err != nil {
 			break
+		}
+		if h.host.Locked() {
+			break // its locks are held until what it did is there for all
 		}
 		records, bytes := d.Size()
 		if records > microBatchRecords || bytes > microBatchBytes || l.Clock.Now().Sub(began) > microBatchTime {
@@ -63,6 +67,11 @@ func (l *Lanes) drain(ctx context.Context, lane *syncline.Lane, limit int) (rele
 		}
 	}
 	crash.Point(crash.AfterRun)
+	defer func() {
+		if err != nil {
+			l.unlock(ctx, done[len(done)-1].host)
+		}
+	}()
 	released, err = l.commit(ctx, lane, s, d, done)
 	if len(done) == 1 && done[0].err == nil && uncommittable(err) {
 		// What this event wants cannot be written, now or later: that is a
@@ -78,6 +87,16 @@ func (l *Lanes) drain(ctx context.Context, lane *syncline.Lane, limit int) (rele
 	return released, err
 }
 
+// unlock frees the locks of a run whose end is not committed.
+func (l *Lanes) unlock(ctx context.Context, h *host.Event) {
+	if !h.Locked() {
+		return
+	}
+	if err := l.Host.Store.Update(context.WithoutCancel(ctx), store.Relaxed, h.ReleaseLocks); err != nil {
+		l.Log.Error("free the locks of a run", "err", err) // they end by themselves
+	}
+}
+
 // uncommittable reports whether a commit failed for what it held.
 func uncommittable(err error) bool {
 	switch syncline.CodeOf(err) {
@@ -89,7 +108,8 @@ func uncommittable(err error) bool {
 
 // handle runs one event.
 func (l *Lanes) handle(ctx context.Context, s *host.Subject, d *host.Drain, e *syncline.Event, raw *syncline.Delivery) *handled {
-	h := &handled{event: e, run: newRun(s, syncline.RunWebhook, l.Clock.Now()), host: d.Begin(e)}
+	run := newRun(s, syncline.RunWebhook, l.Clock.Now())
+	h := &handled{event: e, run: run, host: d.Begin(e, run)}
 	h.run.SyncType = syncline.SyncWebhook
 	h.run.EventID = e.ID
 	h.run.Attempt = e.Attempts + 1
@@ -122,8 +142,7 @@ func (l *Lanes) call(ctx context.Context, s *host.Subject, h *handled, raw *sync
 	call.Input = payload
 	call.Context.Webhook = info
 	call.WarmKey = warmKey(s)
-	call.Limits = l.Limits
-	call.Limits.Wall = l.Wall
+	call.Limits = l.limits(s, l.Wall, l.MostWall)
 	_, err = l.Runner.Run(ctx, call, h.host)
 	return err
 }
@@ -158,6 +177,11 @@ func (l *Lanes) commit(ctx context.Context, lane *syncline.Lane, s *host.Subject
 			if err := l.commitOne(tx, s, h, now); err != nil {
 				return err
 			}
+			if h.host.Locked() {
+				if err := h.host.ReleaseLocks(tx); err != nil {
+					return err
+				}
+			}
 		}
 		fresh, err := tx.Lane(lane.EnvironmentID, lane.ID)
 		if err != nil {
@@ -178,6 +202,7 @@ func (l *Lanes) commit(ctx context.Context, lane *syncline.Lane, s *host.Subject
 	crash.Point(crash.AfterCommit)
 	*lane = after
 	l.Announced()
+	d.Committed()
 	if d.ChangedMetadata() {
 		l.Host.ConnectionsChanged(s.Environment.ID, s.Integration.ID)
 	}

@@ -35,6 +35,39 @@ type Engine struct {
 	// are compiled in. nil: it can run any.
 	Runs   func(v *syncline.FunctionVersion) bool
 	Limits fn.Limits // CPU, memory, calls, logs and output; wall time is by kind
+	// Most is what no setting of an environment or a function goes beyond; zero
+	// fields bound nothing.
+	Most syncline.RunLimits
+}
+
+// limits are those of a run: what its function's settings say, within what the
+// operator allows, and else the defaults of the server.
+func (e *Engine) limits(s *host.Subject, wall, mostWall time.Duration) fn.Limits {
+	most := e.Most
+	most.Wall = mostWall
+	set := s.Settings().Limits.Within(most)
+	l := e.Limits
+	l.Wall = wall
+	take := func(to *time.Duration, v time.Duration) {
+		if v != 0 {
+			*to = v
+		}
+	}
+	take(&l.Wall, set.Wall)
+	take(&l.CPU, set.CPU)
+	if set.Memory != 0 {
+		l.Memory = set.Memory
+	}
+	if set.HostCalls != 0 {
+		l.HostCalls = set.HostCalls
+	}
+	if set.LogLines != 0 {
+		l.LogLines = set.LogLines
+	}
+	if set.Output != 0 {
+		l.Output = set.Output
+	}
+	return l
 }
 
 // fail notes in run why it failed.

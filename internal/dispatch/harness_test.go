@@ -39,14 +39,16 @@ type world struct {
 	function    syncline.Function
 	instances   []syncline.SyncInstance // one per connection
 
-	mu        sync.Mutex
-	exec      func(ctx context.Context, h fn.Host) error
-	onWebhook func(ctx context.Context, h fn.Host, payload json.RawMessage) error
-	upstream  func(args fn.HTTPArgs) (*fn.HTTPResult, error)
-	bodies    map[int64]json.RawMessage
-	told      []told
-	position  int64
-	most      int // deliveries that were read at once
+	mu         sync.Mutex
+	exec       func(ctx context.Context, h fn.Host) error
+	onWebhook  func(ctx context.Context, h fn.Host, payload json.RawMessage) error
+	upstream   func(args fn.HTTPArgs) (*fn.HTTPResult, error)
+	upstreamOf func(c *syncline.Connection)
+	limits     fn.Limits // of the newest call
+	bodies     map[int64]json.RawMessage
+	told       []told
+	position   int64
+	most       int // deliveries that were read at once
 }
 
 type told struct {
@@ -144,6 +146,7 @@ func newWorldOn(t *testing.T, connections int, open func(*testing.T) store.Store
 	}
 	w.polls = &dispatch.Polls{Engine: engine, Wall: time.Minute, Lease: time.Minute}
 	w.ctl = &schedule.Control{Store: s, Clock: w.clock, Wake: func() {}, Cancel: w.polls.Cancel}
+	engine.Host.Syncs, engine.Host.Integrations, engine.Host.Fetcher = w.ctl, w, w
 	return w
 }
 
@@ -158,6 +161,7 @@ func must(t *testing.T, err error) {
 func (w *world) Run(ctx context.Context, call fn.Call, h fn.Host) (json.RawMessage, error) {
 	w.mu.Lock()
 	exec, hook := w.exec, w.onWebhook
+	w.limits = call.Limits
 	w.mu.Unlock()
 	if call.Entry == fn.EntryOnWebhook {
 		return nil, hook(ctx, h, call.Input)
@@ -165,12 +169,35 @@ func (w *world) Run(ctx context.Context, call fn.Call, h fn.Host) (json.RawMessa
 	return nil, exec(ctx, h)
 }
 
-func (w *world) Do(_ context.Context, _ *syncline.Integration, _ *syncline.Connection, args fn.HTTPArgs) (*fn.HTTPResult, error) {
-	return w.upstream(args)
+func (w *world) Do(_ context.Context, r host.UpstreamRequest) (*fn.HTTPResult, error) {
+	if w.upstreamOf != nil {
+		w.upstreamOf(r.Connection)
+	}
+	return w.upstream(r.Args)
 }
 
-func (w *world) Describe(context.Context, *syncline.Integration, *syncline.Connection) (json.RawMessage, error) {
-	return json.RawMessage(`{}`), nil
+func (w *world) Describe(_ context.Context, i *syncline.Integration, c *syncline.Connection, o host.DescribeOptions) (json.RawMessage, error) {
+	return json.Marshal(map[string]any{"key": i.UniqueKey, "id": c.ConnectionID, "metadata": c.Metadata, "refresh_token": o.RefreshToken})
+}
+
+func (w *world) Fetch(_ context.Context, args fn.FetchArgs) (*fn.HTTPResult, error) {
+	return &fn.HTTPResult{Status: 200, Body: args.URL, Encoding: "base64"}, nil
+}
+
+func (w *world) DescribeIntegration(_ *syncline.Environment, i *syncline.Integration, include []string) (json.RawMessage, error) {
+	return json.Marshal(map[string]any{"unique_key": i.UniqueKey, "include": include})
+}
+
+func (w *world) WebhookURL(*syncline.Environment, *syncline.Integration) (json.RawMessage, error) {
+	return json.RawMessage(`"https://hooks.example"`), nil
+}
+
+func (w *world) OpenVariables(list []syncline.Variable) (json.RawMessage, error) {
+	out := []map[string]string{}
+	for _, v := range list {
+		out = append(out, map[string]string{"name": v.Name, "value": string(v.Value.Data)})
+	}
+	return json.Marshal(out)
 }
 
 func (w *world) Get(_ context.Context, _ int64, positions []int64) (map[int64]*syncline.Delivery, error) {

@@ -31,6 +31,7 @@ type Lanes struct {
 	Payloads   Payloads
 	Retry      RetryPolicy
 	Wall       time.Duration // limit of one webhook run
+	MostWall   time.Duration // what settings may raise it to; 0: any
 	Owner      string        // names this process in leases
 	Max        int           // lanes at a time
 

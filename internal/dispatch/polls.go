@@ -17,6 +17,13 @@ type Polls struct {
 	*Engine
 	Wall  time.Duration // limit of one poll
 	Lease time.Duration // extended while a poll runs
+	// MostWall is what settings may raise Wall to; 0: any.
+	MostWall time.Duration
+	// Stuck is how many polls in a row that were cut at a limit may leave the
+	// checkpoint where it was, before the instance counts as stalled; default 3.
+	Stuck int
+
+	previous previousDeletes
 
 	left leftWork
 
@@ -92,10 +99,15 @@ func (p *Polls) poll(ctx context.Context, c schedule.Claim) error {
 	beat.Go(func() { p.heartbeat(runCtx, done, c, cancel) })
 
 	call := p.newCall(s, run, fn.EntryExec)
-	call.Limits = p.Limits
-	call.Limits.Wall = p.Wall
+	call.Limits = p.limits(s, p.Wall, p.MostWall)
 	call.Background = true
-	_, err = p.Runner.Run(runCtx, call, h)
+	previous, err := p.deletesPrevious(runCtx, &call)
+	if err == nil && previous {
+		err = h.TrackPrevious(runCtx)
+	}
+	if err == nil {
+		_, err = p.Runner.Run(runCtx, call, h)
+	}
 	if cause := context.Cause(runCtx); err != nil && cause != nil {
 		err = cause
 	}
@@ -238,6 +250,7 @@ func (p *Polls) finish(ctx context.Context, c schedule.Claim, s *host.Subject, h
 	// The end is written also while shutting down.
 	ctx = context.WithoutCancel(ctx)
 	var ended syncline.Run
+	cause := err
 	commit := func(tx store.Tx) error {
 		ended = *run
 		if err := h.Fence(tx); err != nil {
@@ -248,7 +261,11 @@ func (p *Polls) finish(ctx context.Context, c schedule.Claim, s *host.Subject, h
 			return err
 		}
 		i.PollRunID, i.LastPollRunID = 0, run.ID
-		switch run.Status {
+		stalled := i.Progress.Stalled()
+		if run.Status == syncline.RunFailed {
+			p.getOn(s, &i, &ended, cause, now)
+		}
+		switch ended.Status {
 		case syncline.RunSuccess:
 			if err := h.CommitDeletes(tx, &ended, now); err != nil {
 				return err
@@ -258,7 +275,14 @@ func (p *Polls) finish(ctx context.Context, c schedule.Claim, s *host.Subject, h
 				r := &i.Reconcile
 				r.FullAt, r.Full, r.Contested, r.Before = run.StartedAt, false, max(0, r.Contested-r.Before), 0
 			}
-			i.LastSyncDate, i.PollFailures = run.StartedAt, 0
+			begun, err := lineageStart(tx, run)
+			if err != nil {
+				return err
+			}
+			i.LastSyncDate, i.PollFailures, i.Progress = begun, 0, syncline.Progress{}
+		case syncline.RunContinued:
+			// A schedule that was paused meanwhile is paused for what remains, too.
+			i.TriggerPending = i.TriggerPending || i.State == syncline.InstanceStarted || s.Instance.State == syncline.InstancePaused
 		case syncline.RunFailed:
 			i.PollFailures++
 		case syncline.RunCanceled:
@@ -267,16 +291,31 @@ func (p *Polls) finish(ctx context.Context, c schedule.Claim, s *host.Subject, h
 		if i.State == syncline.InstanceStarted && run.Status != syncline.RunCanceled {
 			if interval, err := schedule.Interval(&i, &s.Function.Active.Manifest); err == nil {
 				i.NextDueAt = schedule.Next(i.ID, interval, now, i.PollFailures)
+				if i.Progress.Stalled() {
+					i.NextDueAt = schedule.Stalled(i.NextDueAt, interval, now, i.Progress.Stuck-p.stuck()+1)
+				}
 			}
 		}
 		if err := tx.UpdateInstance(&i); err != nil {
 			return err
 		}
-		if err := p.close(tx, &ended, lines); err != nil {
+		last := lines
+		if ended.Status != run.Status || ended.Error != run.Error {
+			last = append(last[:len(last):len(last)], progressLine(&ended, now))
+		}
+		if err := p.close(tx, &ended, last); err != nil {
 			return err
 		}
-		if err := p.announce(tx, s, &ended, now); err != nil {
-			return err
+		if h.Locked() {
+			if err := h.ReleaseLocks(tx); err != nil {
+				return err
+			}
+		}
+		// Of a stall the app is told once.
+		if !stalled || ended.ErrorCode != syncline.CodeStalled {
+			if err := p.announce(tx, s, &ended, now); err != nil {
+				return err
+			}
 		}
 		return tx.ReleasePoll(s.Environment.ID, i.ID, c.Lease.Epoch)
 	}
@@ -293,6 +332,11 @@ func (p *Polls) finish(ctx context.Context, c schedule.Claim, s *host.Subject, h
 			}
 			if fresh.Status == syncline.RunRunning { // else it was reaped
 				if err := p.close(tx, run, lines); err != nil {
+					return err
+				}
+			}
+			if h.Locked() {
+				if err := h.ReleaseLocks(tx); err != nil {
 					return err
 				}
 			}
@@ -326,13 +370,14 @@ func (p *Polls) announce(tx store.Tx, s *host.Subject, run *syncline.Run, now ti
 	switch run.Status {
 	case syncline.RunFailed:
 		return p.announceFailure(tx, s, run, now)
-	case syncline.RunSuccess:
+	case syncline.RunSuccess, syncline.RunContinued:
 	default:
 		return nil
 	}
+	first := run.SyncType == syncline.SyncInitial && run.Status == syncline.RunSuccess
 	for model := range s.Function.Active.Manifest.Models {
 		result := run.Models[model]
-		if !result.Changed() && run.SyncType != syncline.SyncInitial {
+		if !result.Changed() && !first {
 			continue
 		}
 		if err := p.Announcer.Announce(tx, s, run, model, &result, now); err != nil {

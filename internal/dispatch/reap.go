@@ -25,6 +25,9 @@ func (p *Polls) Reap(ctx context.Context) (reaped int, err error) {
 			return err
 		}
 		for i := range runs {
+			if runs[i].Kind == syncline.RunAction || runs[i].Kind == syncline.RunOnEvent {
+				continue // their jobs tell whether they live
+			}
 			lives, err := p.lives(r, &runs[i], now)
 			if err != nil {
 				return err
@@ -103,6 +106,9 @@ func (p *Polls) reap(tx store.Tx, env, id int64) (ended bool, err error) {
 		return false, nil
 	}
 	if lives, err := p.lives(tx, &run, now); lives || err != nil {
+		return false, err
+	}
+	if _, err := tx.ReleaseLocks(env, run.UUID); err != nil {
 		return false, err
 	}
 	fail(&run, syncline.RunReaped, syncline.Errorf(syncline.CodeWorkerLost, "the process ended while the function ran"), now)

@@ -118,3 +118,17 @@ func parseNango(s string) (time.Time, bool) {
 func notHexOrDash(r rune) bool {
 	return !(r >= '0' && r <= '9' || r >= 'a' && r <= 'f' || r >= 'A' && r <= 'F' || r == '-')
 }
+
+// Position is where reading goes on after a cursor of a collection; for a
+// cursor of Nango's the position is 0 and at is its time. A cursor of another
+// collection is an error with code invalid_request.
+func Position(text string, collection int64) (seq int64, at time.Time, err error) {
+	c, err := parseCursor(text)
+	if err != nil {
+		return 0, time.Time{}, err
+	}
+	if c.collection != 0 && c.collection != collection {
+		return 0, time.Time{}, syncline.Errorf(syncline.CodeInvalid, "the cursor is one of other records").WithField("cursor")
+	}
+	return c.seq, c.at, nil
+}

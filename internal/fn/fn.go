@@ -46,6 +46,10 @@ type Call struct {
 	WarmKey string
 	// Background calls (polls) leave room for others (webhooks) in the pool.
 	Background bool
+	// Depth is how many calls wait for this one: an action that a poll triggered
+	// has 1. Each depth has room of its own in the pool, so that those that wait
+	// do not keep out those that they wait for.
+	Depth int
 }
 
 // Context is what the function's nango object knows without asking the host.
@@ -101,6 +105,25 @@ func (l Limits) Defaults() Limits {
 	return l
 }
 
+// The limits that a run can be cut at, as the Field of the error with code
+// limit_exceeded names them.
+const (
+	LimitWall      = "wall"
+	LimitCPU       = "cpu"
+	LimitMemory    = "memory"
+	LimitHostCalls = "host_calls"
+	LimitOutput    = "output"
+)
+
+// CutAt is the limit that ended a run, "" when none did or it is not named.
+func CutAt(err error) string {
+	var e *syncline.Error
+	if errors.As(err, &e) && e.Code == syncline.CodeLimit {
+		return e.Field
+	}
+	return ""
+}
+
 // Host answers a function's host calls. Calls of one run may come concurrently
 // (Promise.all); Log lines come in order.
 type Host interface {
@@ -134,7 +157,12 @@ type ScriptError struct {
 	// of the upstream's answer (0: none).
 	HostCode syncline.Code
 	Status   int
+	// Upstream is that answer, where the error carries it.
+	Upstream *syncline.UpstreamAnswer
 }
+
+// MaxDepth is how deep actions may trigger actions.
+const MaxDepth = 5
 
 func (e *ScriptError) Error() string {
 	if e.Name == "" || e.Name == "Error" {

@@ -89,12 +89,14 @@ type HTTPArgs struct {
 	// added to what the endpoint has.
 	Query string `json:"query,omitempty"`
 	// Body is the request body as text, or as base64 when BodyEncoding says so.
-	Body            *string `json:"body,omitempty"`
-	BodyEncoding    string  `json:"bodyEncoding,omitempty"` // "" (UTF-8) or "base64"
-	ContentType     string  `json:"contentType,omitempty"`  // default when Headers has none
-	Retries         int     `json:"retries,omitempty"`
-	RetryOn         []int   `json:"retryOn,omitempty"`
-	BaseURLOverride string  `json:"baseUrlOverride,omitempty"`
+	Body         *string `json:"body,omitempty"`
+	BodyEncoding string  `json:"bodyEncoding,omitempty"` // "" (UTF-8) or "base64"
+	ContentType  string  `json:"contentType,omitempty"`  // default when Headers has none
+	Retries      int     `json:"retries,omitempty"`
+	RetryOn      []int   `json:"retryOn,omitempty"`
+	// RetryHeader names headers that say when to come back, before the provider's own.
+	RetryHeader     *RetryHeader `json:"retryHeader,omitempty"`
+	BaseURLOverride string       `json:"baseUrlOverride,omitempty"`
 	// ResponseType "arraybuffer" asks for a base64 body.
 	ResponseType string `json:"responseType,omitempty"`
 	// Decompress is false to get the body as the upstream encoded it.
@@ -105,6 +107,27 @@ type HTTPArgs struct {
 	// environment; "" is the run's own.
 	ProviderConfigKey string `json:"providerConfigKey,omitempty"`
 	ConnectionID      string `json:"connectionId,omitempty"`
+}
+
+// RetryHeader are headers of answers that say when to come back.
+type RetryHeader struct {
+	At    HeaderNames `json:"at,omitempty"`    // that hold a point in time: Unix time or date
+	After HeaderNames `json:"after,omitempty"` // that hold seconds to wait, or a date
+}
+
+// HeaderNames are names of headers. In JSON, one alone may be a string.
+type HeaderNames []string
+
+// UnmarshalJSON reads a string or an array of strings.
+func (n *HeaderNames) UnmarshalJSON(b []byte) error {
+	var one string
+	if json.Unmarshal(b, &one) == nil {
+		if *n = nil; one != "" {
+			*n = HeaderNames{one}
+		}
+		return nil
+	}
+	return json.Unmarshal(b, (*[]string)(n))
 }
 
 // FetchArgs is a request that has nothing to do with the connection.
@@ -127,6 +150,22 @@ type HTTPResult struct {
 	// RateLimited says that the API refused for now, also where the status
 	// alone (403) does not tell.
 	RateLimited bool `json:"rateLimited,omitempty"`
+	// Reason says why no further attempt was made although one was asked for: the
+	// API wants a longer wait than there may be, say. It is part of the message of
+	// the error that the function gets.
+	Reason string `json:"reason,omitempty"`
+
+	release func()
+}
+
+// HoldUntilReleased makes release part of r: what holds the memory of the body.
+func (r *HTTPResult) HoldUntilReleased(release func()) { r.release = release }
+
+// Release is called once by whoever has handed the result on.
+func (r *HTTPResult) Release() {
+	if r.release != nil {
+		r.release()
+	}
 }
 
 // BatchArgs is the argument of the batch methods.

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"syncline"
+	"syncline/internal/api"
 	"syncline/internal/fn/host"
 	"syncline/internal/notify"
 	"syncline/internal/store"
@@ -43,6 +44,21 @@ func (announcer) Announce(tx store.Tx, s *host.Subject, run *syncline.Run, model
 		e.Failure = &notify.Failure{Type: string(run.ErrorCode), Description: run.Error, StartedAt: run.StartedAt, FailedAt: now}
 	}
 	for _, n := range notify.Rows(&env, s.Connection.ID, run.ID, "sync", notify.SyncPayload(e), now) {
+		if err := tx.CreateNotification(n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// AnnounceAction writes the rows of an asynchronous action that ended.
+func (announcer) AnnounceAction(tx store.Tx, j *syncline.Job, now time.Time) error {
+	env, err := tx.Environment(j.EnvironmentID)
+	if err != nil {
+		return err
+	}
+	payload := notify.ActionPayload(j.ConnectionKey, j.IntegrationKey, j.UUID, api.ActionStatusURL(j.UUID))
+	for _, n := range notify.Rows(&env, j.ConnectionID, j.RunID, notify.AsyncAction, payload, now) {
 		if err := tx.CreateNotification(n); err != nil {
 			return err
 		}

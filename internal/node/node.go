@@ -122,6 +122,7 @@ type node struct {
 	router    *route.Router
 	lanes     *dispatch.Lanes
 	polls     *dispatch.Polls
+	actions   *dispatch.Actions
 	ticker    *schedule.Ticker
 	endpoints *ingest.Endpoints
 	wired     atomic.Bool // these are there
@@ -165,12 +166,14 @@ func (n *node) flush() {
 // that run them.
 func (n *node) wire(listener net.Listener) *supervise.Group {
 	catalogue := provider.Builtin()
-	policy := outbound.Policy{AllowPrivateNetworks: n.cfg.AllowPrivateNetworks}
+	policy := outbound.Policy{AllowPrivateNetworks: n.cfg.AllowPrivateNetworks, DenyHosts: n.cfg.DeniedHosts()}
 	webhookOf := func(i *syncline.Integration) (*provider.Webhook, error) { return ingest.WebhookOf(catalogue, i) }
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 
-	n.client = proxy.New(proxy.Config{Policy: policy, MaxResponseBody: int64(n.cfg.ResponseBodyLimit), Clock: n.clock})
+	up := &upstream{catalogue: catalogue, sealer: n.sealer, store: n.store, clock: n.clock, publicURL: n.cfg.PublicURL}
+	n.client = proxy.New(proxyConfig(n.cfg, policy, up, n.clock))
+	up.client = n.client
 	n.pool = n.newPool()
 	n.sender = notify.New(notify.Config{
 		Store: n.store, Secrets: n.sealer, Policy: policy, Clock: n.clock, Logger: n.log, Timeout: n.cfg.NotifyTimeout,
@@ -178,28 +181,36 @@ func (n *node) wire(listener net.Listener) *supervise.Group {
 
 	// Stages know each other only by what they are woken with.
 	n.router = &route.Router{Store: n.store, Inbox: n.inbox, Clock: n.clock, Log: n.log, Webhook: webhookOf, ParkedExpiry: n.cfg.ParkedExpiry}
-	up := &upstream{catalogue: catalogue, sealer: n.sealer, client: n.client, clock: n.clock}
+	control := &schedule.Control{Store: n.store, Clock: n.clock, Wake: n.due, Cancel: n.cancel}
+	limits, most := n.cfg.RunLimits()
 	engine := &dispatch.Engine{
 		Host: &host.Deps{
-			Store: n.store, Clock: n.clock, Upstream: up, Connections: up, MaxLogLines: fn.Limits{}.Defaults().LogLines,
+			Store: n.store, Clock: n.clock, Upstream: up, Connections: up, Integrations: up, Fetcher: up, Syncs: control,
+			MaxLogLines: limits.LogLines, MostLogLines: most.LogLines,
 			ConnectionsChanged: n.changed,
 			MassDelete:         records.MassDelete{Percent: n.cfg.MassDeletePercent, Records: n.cfg.MassDeleteRecords},
 		},
 		Runner: &gofn.Runner{Registry: n.compiled.registry, Next: n.pool}, Runs: n.compiled.registry.Has, Clock: n.clock, Log: n.log, Announcer: announcer{}, Announced: n.announced, Paginate: up.paginate,
-		Limits: fn.Limits{CPU: n.cfg.RunCPULimit, Memory: int64(n.cfg.RunMemoryLimit)},
+		Limits: fn.Limits{CPU: limits.CPU, Memory: limits.Memory, HostCalls: limits.HostCalls, LogLines: limits.LogLines, Output: limits.Output},
+		Most:   most,
 	}
 	n.lanes = &dispatch.Lanes{
 		Engine: engine, Deliveries: n.inbox, Payloads: route.Payloads{Webhook: webhookOf}, Owner: n.owner, Max: n.cfg.LaneConcurrency,
-		Wall: n.cfg.WebhookWallLimit, Retry: dispatch.RetryPolicy{Attempts: n.cfg.EventMaxAttempts, MaxWait: n.cfg.LaneMaxWait},
+		Wall: n.cfg.WebhookWallLimit, MostWall: max(n.cfg.WebhookWallMax, n.cfg.WebhookWallLimit), Retry: dispatch.RetryPolicy{Attempts: n.cfg.EventMaxAttempts, MaxWait: n.cfg.LaneMaxWait},
 	}
 	n.router.Wake = n.routed
-	n.polls = &dispatch.Polls{Engine: engine, Wall: n.cfg.PollWallLimit, Lease: pollLease}
+	n.polls = &dispatch.Polls{Engine: engine, Wall: limits.Wall, MostWall: most.Wall, Stuck: n.cfg.StallRuns, Lease: pollLease}
+	n.actions = &dispatch.Actions{
+		Engine: engine, Announcer: announcer{}, Owner: n.owner, Lease: pollLease, Max: n.cfg.ActionConcurrency, PerEnvironment: n.cfg.ActionsOfOne,
+		Wall: n.cfg.ActionWallLimit, MostWall: max(n.cfg.ActionWallMax, n.cfg.ActionWallLimit), EventWall: n.cfg.OnEventWallLimit,
+	}
+	engine.Host.Actions = n.actions
 	n.ticker = &schedule.Ticker{
 		Store: n.store, Clock: n.clock, Log: n.log, Poller: n.polls, Owner: n.owner, Lease: pollLease, Max: n.cfg.PollConcurrency,
 	}
 	n.endpoints = &ingest.Endpoints{Store: n.store, Catalogue: catalogue, Secrets: n.sealer, Clock: n.clock}
 	sweeper := &retention.Sweeper{
-		Store: n.store, Inbox: n.inbox, Clock: n.clock, Log: n.log, Deliveries: n.cfg.InboxRetention, Runs: n.cfg.RunRetention,
+		Store: n.store, Inbox: n.inbox, Clock: n.clock, Log: n.log, Deliveries: n.cfg.InboxRetention, Runs: n.cfg.RunRetention, Jobs: n.cfg.ActionRetention,
 	}
 
 	rotator := &sealed.Rotator{Store: n.sealed, Clock: n.clock, Log: n.log}
@@ -212,14 +223,15 @@ func (n *node) wire(listener net.Listener) *supervise.Group {
 	pages := dash.New(dash.Deps{Store: n.store, Clock: n.clock, Log: n.log, PublicURL: n.cfg.PublicURL, Open: onLoopback(listener)})
 	mux.Handle("/{$}", pages)
 	mux.Handle("/ui/", pages)
-	mux.Handle("/", api.New(api.Deps{
-		Store: n.store, Replica: n.replica, Secrets: n.sealer, Catalogue: catalogue, Clock: n.clock, Log: n.log, PublicURL: n.cfg.PublicURL,
-		Syncs:   &schedule.Control{Store: n.store, Clock: n.clock, Wake: n.due, Cancel: n.cancel},
-		Deletes: &dispatch.Deletes{Engine: engine},
-		Hooks:   hooks{n},
-		Ready:   n.ready, Received: n.inbox.Last, Compiled: n.compiled.registry.Compiled, Metrics: promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}),
+	endpoints := api.New(api.Deps{
+		Store: n.store, Upstream: up, Replica: n.replica, Secrets: n.sealer, Catalogue: catalogue, Clock: n.clock, Log: n.log, PublicURL: n.cfg.PublicURL,
+		Syncs:   control,
+		Deletes: &dispatch.Deletes{Engine: engine}, Limits: limits, MostLimits: most,
+		Actions: actions{n.actions}, Hooks: hooks{n},
+		Ready: n.ready, Received: n.inbox.Last, Compiled: n.compiled.registry.Compiled, Metrics: promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}),
 		MaxBody: int64(n.cfg.RequestBodyLimit), MaxDeployBody: int64(n.cfg.DeployBodyLimit), MaxPage: int64(n.cfg.RecordsPageLimit),
-	}))
+	})
+	mux.Handle("/", endpoints)
 
 	others := n.compiledLoops()
 	if _, only := n.peers.(alone); !only {
@@ -228,10 +240,10 @@ func (n *node) wire(listener net.Listener) *supervise.Group {
 	// In the order in which they stop: what takes work in first, what tells
 	// others of it last.
 	n.group = supervise.New(n.clock, n.log,
-		supervise.Stage{Name: "http", Timeout: n.cfg.ShutdownTimeout, Loops: []supervise.Loop{{Name: "http", Run: n.serve(listener, mux)}}},
+		supervise.Stage{Name: "http", Timeout: n.cfg.ShutdownTimeout, Loops: []supervise.Loop{{Name: "http", Run: n.serve(listener, api.KeepProxyPaths(endpoints, mux))}}},
 		supervise.Stage{Name: "route", Loops: []supervise.Loop{n.led(roleRouter, n.route)}},
 		supervise.Stage{Name: "runs", Timeout: n.cfg.ShutdownTimeout, Loops: []supervise.Loop{
-			{Name: "lanes", Run: n.lanes.Run}, {Name: "polls", Run: n.ticker.Run},
+			{Name: "lanes", Run: n.lanes.Run}, {Name: "polls", Run: n.ticker.Run}, {Name: "actions", Run: n.actions.Run},
 		}},
 		supervise.Stage{Name: "notify", Loops: append(others,
 			n.led(roleNotify, n.sender.Run), n.led("retention", sweeper.Run), n.led("reaper", n.reap), n.led("sealing", rotator.Run),
@@ -240,6 +252,9 @@ func (n *node) wire(listener net.Listener) *supervise.Group {
 	// Polls that died with an earlier process are ended before any begins.
 	if _, err := n.polls.Reap(context.Background()); err != nil {
 		n.log.Error("cannot end the runs of an earlier process", "err", err)
+	}
+	if _, err := n.actions.Reap(context.Background()); err != nil {
+		n.log.Error("cannot end the actions of an earlier process", "err", err)
 	}
 	n.wired.Store(true)
 	return n.group

@@ -62,6 +62,7 @@ const (
 	signalInbox   = "inbox"
 	signalLanes   = "lanes"
 	signalPolls   = "polls"
+	signalJobs    = "jobs"
 	signalNotify  = "notify"
 	signalChanged = "changed" // of an integration: with its environment and id
 	signalCancel  = "cancel"  // of a poll: with its instance
@@ -130,6 +131,7 @@ func (n *node) woken(signal string) {
 	case "":
 		n.lanes.Wake()
 		n.ticker.Wake()
+		n.actions.Wake()
 		n.sender.Wake()
 		n.endpoints.Forget()
 		n.router.ChangedAny()
@@ -139,6 +141,8 @@ func (n *node) woken(signal string) {
 		n.lanes.Wake()
 	case signalPolls:
 		n.ticker.Wake()
+	case signalJobs:
+		n.actions.Wake()
 	case signalNotify:
 		n.sender.Wake()
 	case signalChanged:
@@ -189,6 +193,9 @@ func (n *node) reap(ctx context.Context) error {
 		if _, err := n.polls.Reap(ctx); err != nil && ctx.Err() == nil {
 			n.log.Error("cannot end the runs of processes that died", "err", err)
 		}
+		if _, err := n.actions.Reap(ctx); err != nil && ctx.Err() == nil {
+			n.log.Error("cannot end the actions of processes that died", "err", err)
+		}
 		if released > 0 {
 			n.routed()
 			n.due()
@@ -227,5 +234,9 @@ func (h hooks) FunctionsChanged(env, integrationID int64) {
 	h.n.ticker.Wake()
 }
 
-func (h hooks) SchedulesChanged()     { h.n.due() }
+func (h hooks) SchedulesChanged() { h.n.due() }
+func (h hooks) JobsChanged() {
+	h.n.actions.Wake()
+	h.n.peers.Notify(signalJobs)
+}
 func (h hooks) NotificationsChanged() { h.n.announced() }

@@ -105,6 +105,28 @@ func SyncPayload(e SyncEvent) json.RawMessage {
 	return encode(p)
 }
 
+type actionPayload struct {
+	From              string `json:"from"`
+	Type              string `json:"type"`
+	ConnectionID      string `json:"connectionId"`
+	ProviderConfigKey string `json:"providerConfigKey"`
+	Payload           struct {
+		ID        string `json:"id"`
+		StatusURL string `json:"statusUrl"`
+	} `json:"payload"`
+}
+
+// AsyncAction is the type of a notification that an asynchronous action ended.
+const AsyncAction = "async_action"
+
+// ActionPayload is the body of a notification that an asynchronous action
+// ended, in Nango's shape: the receiver asks for its result by id or statusURL.
+func ActionPayload(connectionID, providerConfigKey, id, statusURL string) json.RawMessage {
+	p := actionPayload{From: "nango", Type: AsyncAction, ConnectionID: connectionID, ProviderConfigKey: providerConfigKey}
+	p.Payload.ID, p.Payload.StatusURL = id, statusURL
+	return encode(p)
+}
+
 // Rows makes the rows of a notification, one for each URL that the environment
 // has: none when it has none. They are due at once. The caller writes them in
 // the commit that they speak of.

@@ -38,15 +38,46 @@ type Proxy struct {
 	Paginate *Paginate         `yaml:"paginate"`
 }
 
-// Retry is how the API says when to come back.
+// Retry is how the API says when to come back, and what is worth another attempt.
 type Retry struct {
 	// After names headers that hold seconds to wait or an HTTP date.
 	After []string `yaml:"after"`
-	// At names headers that hold the Unix time (seconds) to come back at.
+	// At names headers that hold the point in time to come back at, in ResetUnit.
+	// The latest of several counts.
 	At []string `yaml:"at"`
-	// RemainingZero names a header that, at 0 on a 403, says that the 403 is a
-	// rate limit.
+	// Reset names headers that hold how long it is until the budget is filled
+	// again, in ResetUnit.
+	Reset []string `yaml:"reset"`
+	// ResetUnit is the unit of At and Reset; "" tells it from the value.
+	ResetUnit string `yaml:"reset_unit"`
+	// RemainingZero names a header that, at 0 on a 403 or a status of Codes, says
+	// that the refusal is a rate limit.
 	RemainingZero string `yaml:"remaining_zero"`
+	// Codes are the statuses that are worth another attempt ("409", "5xx",
+	// "500-502"); none: 429 and 5xx. A 429 always is one.
+	Codes []string `yaml:"codes"`
+	// InBody is where an answer's JSON says when to come back.
+	InBody *RetryInBody `yaml:"in_body"`
+}
+
+// The units of [Retry.ResetUnit].
+const (
+	ResetEpochSeconds      = "epoch_s"
+	ResetEpochMilliseconds = "epoch_ms"
+	ResetEpochMicroseconds = "epoch_us"
+	ResetISO8601           = "iso8601"
+	ResetSecondsLeft       = "seconds_left"
+	ResetMillisecondsLeft  = "ms_left"
+)
+
+// RetryInBody finds the time to come back in the JSON of a refusal. When it is
+// there, the refusal is a rate limit, whatever its status.
+type RetryInBody struct {
+	Path string `yaml:"path"` // of a text, in gjson's syntax
+	// Pattern is a regular expression whose first group is the time: a date, or
+	// a number of seconds to wait; with At, a number is a Unix time.
+	Pattern string `yaml:"pattern"`
+	At      bool   `yaml:"at"`
 }
 
 // Paginate is the API's default pagination; the field names are those that

@@ -2,6 +2,7 @@ package provider
 
 import (
 	"maps"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -63,15 +64,44 @@ func (x *Proxy) check(variables []string) error {
 	for _, m := range []struct {
 		field string
 		names []string
-	}{{"after", x.Retry.After}, {"at", x.Retry.At}} {
+	}{{"after", x.Retry.After}, {"at", x.Retry.At}, {"reset", x.Retry.Reset}} {
 		for i, name := range m.names {
 			if !isHeaderName(name) {
 				return wrong("retry."+m.field+"["+strconv.Itoa(i)+"]", "%q is not the name of a header", name)
 			}
 		}
 	}
+	if err := x.Retry.check(); err != nil {
+		return within("retry", err)
+	}
 	if x.Paginate != nil && !slices.Contains([]string{"link", "cursor", "offset"}, x.Paginate.Type) {
 		return wrong("paginate.type", "%q is not one of link, cursor, offset", x.Paginate.Type)
+	}
+	return nil
+}
+
+// resetUnits are what [Retry.ResetUnit] may be.
+var resetUnits = []string{ResetEpochSeconds, ResetEpochMilliseconds, ResetEpochMicroseconds, ResetISO8601, ResetSecondsLeft, ResetMillisecondsLeft}
+
+// retryCode is the form of [Retry.Codes].
+var retryCode = regexp.MustCompile(`^([1-5]xx|[1-5]\d\d(-[1-5]\d\d)?)$`)
+
+func (r *Retry) check() error {
+	if r.ResetUnit != "" && !slices.Contains(resetUnits, r.ResetUnit) {
+		return wrong("reset_unit", "%q is not one of %s", r.ResetUnit, strings.Join(resetUnits, ", "))
+	}
+	for i, code := range r.Codes {
+		if !retryCode.MatchString(code) {
+			return wrong("codes["+strconv.Itoa(i)+"]", "%q is not a status such as 403, 5xx or 500-502", code)
+		}
+	}
+	if b := r.InBody; b != nil {
+		if b.Path == "" {
+			return wrong("in_body.path", "it is missing")
+		}
+		if e, err := regexp.Compile(b.Pattern); err != nil || e.NumSubexp() < 1 {
+			return wrong("in_body.pattern", "it is not a regular expression with a group")
+		}
 	}
 	return nil
 }

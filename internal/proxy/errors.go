@@ -49,12 +49,20 @@ func redirectRefused(from *url.URL, err error, secrets *redactor) *fn.HostError 
 // netError turns a failed exchange into what the function sees: Node's code,
 // and a message that names the host. Messages of the network layer are replaced,
 // not repeated: they are for programmers of Go, and some quote URLs.
-func (c *Client) netError(ctx context.Context, u *url.URL, err error, secrets *redactor) *fn.HostError {
+func (c *Client) netError(x *exchange, err error) *fn.HostError {
+	return c.netErrorOf(x, err, c.conf.MaxResponseBody)
+}
+
+// netErrorOf is netError for a body that is bounded by limit.
+func (c *Client) netErrorOf(x *exchange, err error, limit int64) *fn.HostError {
 	var refused *syncline.Error
 	if errors.As(err, &refused) {
-		return hostError(refused, secrets)
+		return hostError(refused, x.p.secrets)
 	}
-	host := secrets.text(u.Host)
+	host := x.p.secrets.text(x.url.Host)
+	if err := x.p.body.failure(); err != nil {
+		return err
+	}
 	fail := func(netCode, format string, args ...any) *fn.HostError {
 		return &fn.HostError{Code: syncline.CodeUpstream, Name: "AxiosError", NetCode: netCode, Message: fmt.Sprintf(format, args...)}
 	}
@@ -71,13 +79,17 @@ func (c *Client) netError(ctx context.Context, u *url.URL, err error, secrets *r
 	)
 	switch {
 	case errors.Is(err, errTooLarge):
-		e := fail("ERR_BAD_RESPONSE", "%s", sizeMessage("the response's body from "+host, c.conf.MaxResponseBody))
+		e := fail("ERR_BAD_RESPONSE", "%s", sizeMessage("the response's body from "+host, limit))
 		e.Code = syncline.CodeTooLarge
 		return e
 	case errors.Is(err, errEncoding):
 		return fail("ERR_BAD_RESPONSE", "the response of %s is not in the encoding that its Content-Encoding header names", host)
-	case errors.Is(context.Cause(ctx), errTimeout):
-		return fail("ECONNABORTED", "timeout of %dms exceeded: %s did not answer in full", c.conf.Timeout.Milliseconds(), host)
+	case x.waiting:
+		return fail("ECONNABORTED", "timeout of %dms exceeded while the response of %s waited for memory: many large responses are read at a time (--proxy-memory-limit)", x.p.timeout.Milliseconds(), host)
+	case errors.Is(context.Cause(x.ctx), errTimeout):
+		return fail("ECONNABORTED", "timeout of %dms exceeded: %s did not answer in full", x.p.timeout.Milliseconds(), host)
+	case errors.Is(context.Cause(x.ctx), errIdle):
+		return fail("ECONNABORTED", "timeout: nothing came of the response's body from %s for %s", host, x.wait)
 	case errors.As(err, &dns):
 		if dns.IsNotFound {
 			return fail("ENOTFOUND", "getaddrinfo ENOTFOUND %s: the host is not known", host)
@@ -111,6 +123,10 @@ func (c *Client) netError(ctx context.Context, u *url.URL, err error, secrets *r
 		}
 	}
 	switch {
+	case strings.Contains(err.Error(), "TLS handshake timeout"):
+		return fail("ETIMEDOUT", "connect ETIMEDOUT: the TLS handshake with %s took longer than %s", host, c.conf.ConnectTimeout)
+	case strings.Contains(err.Error(), "timeout awaiting response headers"):
+		return fail("ECONNABORTED", "timeout of %dms exceeded: the first byte of the response of %s did not come", c.conf.HeaderTimeout.Milliseconds(), host)
 	case errors.As(err, &timeout) && timeout.Timeout():
 		if errors.As(err, &op) && op.Op == "dial" {
 			return fail("ETIMEDOUT", "connect ETIMEDOUT: %s did not take the connection within %s", host, c.conf.ConnectTimeout)
@@ -128,9 +144,19 @@ func (c *Client) netError(ctx context.Context, u *url.URL, err error, secrets *r
 
 // sizeMessage names a limit that was hit.
 func sizeMessage(what string, limit int64) string {
-	size := fmt.Sprintf("%d bytes", limit)
-	if limit >= 1<<20 && limit%(1<<20) == 0 {
-		size = fmt.Sprintf("%d MiB", limit>>20)
-	}
-	return fmt.Sprintf("%s exceeds the limit of %s", what, size)
+	return what + " exceeds the limit of " + sizeText(limit)
 }
+
+func sizeText(n int64) string {
+	for _, u := range []struct {
+		shift int
+		name  string
+	}{{30, "GiB"}, {20, "MiB"}, {10, "KiB"}} {
+		if n >= 1<<u.shift && n%(1<<u.shift) == 0 {
+			return fmt.Sprintf("%d %s", n>>u.shift, u.name)
+		}
+	}
+	return fmt.Sprintf("%d bytes", n)
+}
+
+func sprintf(format string, args ...any) string { return fmt.Sprintf(format, args...) }

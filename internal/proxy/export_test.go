@@ -11,7 +11,7 @@ import (
 func URLOf(r Request) (string, error) {
 	c := New(Config{})
 	defer c.Close()
-	p, err := c.prepare(r)
+	p, err := c.prepare(r, nil)
 	if err != nil {
 		return "", err
 	}
@@ -24,5 +24,6 @@ func URLOf(r Request) (string, error) {
 func NetCodeOf(err error) string {
 	c := New(Config{})
 	defer c.Close()
-	return c.netError(context.Background(), &url.URL{Host: "h"}, &net.OpError{Op: "dial", Err: err}, &redactor{}).NetCode
+	x := &exchange{ctx: context.Background(), url: &url.URL{Host: "h"}, p: &prepared{secrets: &redactor{}}}
+	return c.netError(x, &net.OpError{Op: "dial", Err: err}).NetCode
 }

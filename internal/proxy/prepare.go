@@ -3,10 +3,12 @@ package proxy
 import (
 	"encoding/base64"
 	"maps"
+	"math"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"syncline"
 	"syncline/internal/fn"
@@ -18,15 +20,28 @@ type prepared struct {
 	method string
 	url    *url.URL
 	header http.Header
-	body   []byte
+	body   *payload
 	// credentialParams are the query parameters that carry credentials.
 	credentialParams []string
 	secrets          *redactor
-	retry            provider.Retry
+	rules            rules
+	timeout          time.Duration // of one attempt
+	raw              bool          // the body stays as the API encoded it
+	log              callLog
 }
 
-func (c *Client) prepare(r Request) (*prepared, error) {
-	p := &prepared{secrets: &redactor{}, method: r.Args.Method}
+// host is the host that the request is made to, for messages.
+func (p *prepared) host() string { return p.secrets.text(p.url.Host) }
+
+// shownURL is u without credentials.
+func (p *prepared) shownURL(u *url.URL) string { return p.secrets.url(u, p.credentialParams) }
+
+func (c *Client) prepare(r Request, body *payload) (*prepared, error) {
+	p := &prepared{secrets: &redactor{}, method: r.Args.Method, body: body, timeout: c.conf.Timeout}
+	if asked := time.Duration(r.Args.TimeoutMS) * time.Millisecond; r.Args.TimeoutMS > 0 && r.Args.TimeoutMS < math.MaxInt64/int64(time.Millisecond) {
+		p.timeout = min(asked, p.timeout)
+	}
+	p.raw = r.Args.Decompress != nil && !*r.Args.Decompress
 	// Also what no template uses, in case the API echoes it.
 	for _, value := range r.Credentials {
 		p.secrets.add(value)
@@ -34,7 +49,7 @@ func (c *Client) prepare(r Request) (*prepared, error) {
 	if r.Provider == nil {
 		r.Provider = &provider.Provider{}
 	}
-	p.retry = r.Provider.Proxy.Retry
+	p.rules = rulesOf(r.Provider.Proxy.Retry, &r.Args)
 	vars := variables{credentials: r.Credentials, connection: r.Connection, secrets: p.secrets}
 
 	if p.method == "" {
@@ -44,12 +59,13 @@ func (c *Client) prepare(r Request) (*prepared, error) {
 		return nil, invalid("ERR_BAD_OPTION_VALUE", "%q is not a method that can be called", p.method)
 	}
 	var err error
-	if p.body, err = c.body(r.Args); err != nil {
-		return nil, err
-	}
 	var withCredentials bool
 	if p.url, withCredentials, err = target(r, vars); err != nil {
 		return nil, hostError(err, p.secrets)
+	}
+	if r.Args.BaseURLOverride != "" && c.conf.Overrides.Off {
+		return nil, hostError(syncline.Errorf(syncline.CodeForbidden, "the base URL of a request cannot be overridden on this server").
+			WithHint("leave baseUrlOverride out, or start Syncline with --base-url-override"), p.secrets)
 	}
 	if err := c.conf.Policy.CheckURL(p.url); err != nil {
 		return nil, hostError(err, p.secrets)
@@ -62,8 +78,12 @@ func (c *Client) prepare(r Request) (*prepared, error) {
 	if p.header, err = c.header(r, vars, withCredentials); err != nil {
 		return nil, hostError(err, p.secrets)
 	}
-	if p.body != nil && p.header.Get("Content-Type") == "" && r.Args.ContentType != "" {
+	if !p.body.empty() && p.header.Get("Content-Type") == "" && r.Args.ContentType != "" {
 		p.header.Set("Content-Type", r.Args.ContentType)
+	}
+	p.log = callLog{add: r.Log, method: p.method, now: c.conf.Clock.Now}
+	if r.Log != nil {
+		p.log.url = p.shownURL(p.url)
 	}
 	return p, nil
 }
@@ -77,8 +97,7 @@ func (c *Client) body(args fn.HTTPArgs) ([]byte, error) {
 		size = int64(base64.StdEncoding.DecodedLen(len(*args.Body)))
 	}
 	if size > c.conf.MaxRequestBody+2 { // two bytes of padding
-		return nil, &fn.HostError{Code: syncline.CodeTooLarge, Name: "AxiosError", NetCode: "ERR_FR_MAX_BODY_LENGTH_EXCEEDED",
-			Message: sizeMessage("the request's body", c.conf.MaxRequestBody)}
+		return nil, tooLargeToSend(c.conf.MaxRequestBody)
 	}
 	switch args.BodyEncoding {
 	case "":
@@ -91,6 +110,14 @@ func (c *Client) body(args fn.HTTPArgs) ([]byte, error) {
 		return b, nil
 	}
 	return nil, invalid("ERR_BAD_OPTION_VALUE", "the body encoding %q is not known", args.BodyEncoding)
+}
+
+// Overrides says whether a request may name its own base URL.
+type Overrides struct {
+	// Off refuses requests with a base URL of their own. Absolute endpoints and
+	// the integration's proxy_base_url are none: the former get no credentials
+	// beyond their origin, the latter is set by who administers the environment.
+	Off bool
 }
 
 // target builds the URL. withCredentials says whether credentials go along: an
@@ -126,7 +153,7 @@ func target(r Request, vars variables) (u *url.URL, withCredentials bool, err er
 		text = strings.TrimRight(prefix.String(), "/")
 		switch path := strings.TrimLeft(endpoint, "/"); {
 		case path == "" && endpoint == "":
-		case strings.HasPrefix(path, "?"):
+		case strings.HasPrefix(endpoint, "?"):
 			text += path
 		default:
 			text += "/" + path

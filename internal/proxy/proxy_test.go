@@ -65,6 +65,9 @@ func newClient(t *testing.T, c proxy.Config) client {
 	if c.Clock == nil {
 		c.Clock = clock.NewFake(time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC))
 	}
+	if c.Rand == nil {
+		c.Rand = func() float64 { return 0 }
+	}
 	p := proxy.New(c)
 	t.Cleanup(p.Close)
 	return client{p}

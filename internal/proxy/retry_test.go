@@ -79,7 +79,7 @@ func TestWhenARequestIsTriedAgain(t *testing.T) {
 		"a 429 with budget left":                {answers: []answer{{429, map[string]string{"X-RateLimit-Remaining": "10", "X-RateLimit-Reset": unix(5 * m)}}, {200, nil}}, retries: 1, waits: []time.Duration{3 * s}, status: 200},
 		"the reset time of a 502 is not a wait": {answers: []answer{{502, map[string]string{"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": unix(5 * m)}}, {200, nil}}, retries: 1, waits: []time.Duration{3 * s}, status: 200},
 		"a reset time in the past":              {answers: []answer{{429, map[string]string{"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": unix(-m)}}, {200, nil}}, retries: 1, waits: []time.Duration{3 * s}, status: 200},
-		"a reset time that is a count":          {answers: []answer{{429, map[string]string{"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "30"}}, {200, nil}}, retries: 1, waits: []time.Duration{3 * s}, status: 200},
+		"a reset time that is a count":          {answers: []answer{{429, map[string]string{"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "30"}}, {200, nil}}, retries: 1, waits: []time.Duration{30 * s}, status: 200},
 		"Retry-After without a catalogue":       {answers: []answer{{429, map[string]string{"Retry-After": "7"}}, {200, nil}}, retries: 1, retry: &provider.Retry{}, waits: []time.Duration{7 * s}, status: 200},
 		"a 403 without a catalogue":             {answers: []answer{{403, map[string]string{"Retry-After": "7"}}}, retries: 1, retry: &provider.Retry{}, status: 403},
 		"a header of the provider's own":        {answers: []answer{{429, map[string]string{"X-Wait": "9"}}, {200, nil}}, retries: 1, retry: &provider.Retry{After: []string{"x-wait"}}, waits: []time.Duration{9 * s}, status: 200},

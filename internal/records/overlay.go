@@ -135,6 +135,29 @@ func (o *Overlay) Commit(tx store.Tx, from, to Mark, runID int64, now time.Time)
 	return results, nil
 }
 
+// Writes reports whether writes to a collection are staged.
+func (o *Overlay) Writes(model string) bool {
+	return slices.ContainsFunc(o.writes, func(w write) bool { return w.model == model })
+}
+
+// IDs lists the records of a collection that staged writes are about.
+func (o *Overlay) IDs(model string) []string {
+	var ids []string
+	seen := map[string]bool{}
+	for _, w := range o.writes {
+		if w.model != model {
+			continue
+		}
+		for _, item := range w.batch.Items {
+			if !seen[item.ID] {
+				seen[item.ID] = true
+				ids = append(ids, item.ID)
+			}
+		}
+	}
+	return ids
+}
+
 // Models lists the collections that have staged writes.
 func (o *Overlay) Models() []string {
 	var models []string

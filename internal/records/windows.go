@@ -83,6 +83,32 @@ func OpenWindow(r store.Reader, t Target, o WindowOwner) (int64, error) {
 	return w.ID, nil
 }
 
+// Missing lists the records that a window would delete, were it ended now; none
+// when they are so many that they would be held.
+func Missing(r store.Reader, env, windowID int64, m MassDelete) ([]string, error) {
+	w, err := r.DeleteWindow(env, windowID)
+	if err != nil || w.State != syncline.WindowOpen || w.StartSeq == 0 {
+		return nil, err
+	}
+	q := missingFrom(&w)
+	if m.Percent > 0 {
+		deletes, err := r.CountMatching(env, w.CollectionID, q)
+		if err != nil {
+			return nil, err
+		}
+		live, err := r.CountRecords(env, w.CollectionID)
+		if err != nil || m.holds(deletes, live) {
+			return nil, err
+		}
+	}
+	var ids []string
+	err = r.ScanRecords(env, w.CollectionID, q, func(rec *syncline.Record) bool {
+		ids = append(ids, rec.ID)
+		return true
+	})
+	return ids, err
+}
+
 // MassDelete says when the deletes of one window are held: when they are more
 // than Records and more than Percent of the live records. A zero Percent holds
 // nothing.

@@ -25,6 +25,8 @@ type Sweeper struct {
 	// Deliveries is how long deliveries are kept after their receipt, once they
 	// ended; Runs is how long runs and notifications are.
 	Deliveries, Runs time.Duration
+	// Jobs is how long the results of jobs are kept; 0: as long as runs.
+	Jobs time.Duration
 	// Every is how often it looks; default 10 minutes.
 	Every time.Duration
 
@@ -76,10 +78,16 @@ func (s *Sweeper) sweepDeliveries(ctx context.Context, now time.Time) error {
 	if err != nil {
 		return err
 	}
+	jobs := s.Jobs
+	if jobs == 0 {
+		jobs = s.Runs
+	}
 	for _, purge := range []func(tx store.Tx) (int, error){
 		func(tx store.Tx) (int, error) { return tx.PurgeDeliveries(now.Add(-s.Deliveries), step) },
 		func(tx store.Tx) (int, error) { return tx.PurgeRuns(now.Add(-s.Runs), step) },
+		func(tx store.Tx) (int, error) { return tx.PurgeJobs(now.Add(-jobs), step) },
 		func(tx store.Tx) (int, error) { return tx.PurgeNotifications(now.Add(-s.Runs), step) },
+		func(tx store.Tx) (int, error) { return tx.PurgeLocks(now, step) },
 	} {
 		for n := 1; n > 0; {
 			err := s.Store.Update(ctx, store.Relaxed, func(tx store.Tx) (err error) {

@@ -2,6 +2,7 @@ package retention_test
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"path/filepath"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	inboxsqlite "syncline/internal/inbox/sqlite"
 	"syncline/internal/retention"
 	"syncline/internal/store"
+	"syncline/internal/store/mem"
 	"syncline/internal/store/sqlite"
 )
 
@@ -120,5 +122,67 @@ func TestTheSweeperEndsWithItsContext(t *testing.T) {
 	s := &retention.Sweeper{Inbox: box, Clock: clock.NewFake(time.Now()), Log: slog.New(slog.DiscardHandler)}
 	if err := s.Run(ctx); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestResultsOfActionsAreKeptForTheirTime(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	day := 24 * time.Hour
+	c := clock.NewFake(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC))
+	s := mem.New(c)
+	defer s.Close()
+	box, err := inboxsqlite.Open(ctx, filepath.Join(t.TempDir(), "inbox.db"), inboxsqlite.Options{Clock: c})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer box.Close()
+	env := syncline.Environment{Name: "dev"}
+	var ended, waits syncline.Job
+	err = s.Update(ctx, store.Durable, func(tx store.Tx) error {
+		integration := syncline.Integration{UniqueKey: "github", Provider: "github"}
+		connection := syncline.Connection{ConnectionID: "acme"}
+		function := syncline.Function{Type: syncline.FunctionAction, Name: "close"}
+		for _, make := range []func() error{
+			func() error { return tx.CreateEnvironment(&env) },
+			func() error { integration.EnvironmentID = env.ID; return tx.CreateIntegration(&integration) },
+			func() error {
+				connection.EnvironmentID, connection.IntegrationID = env.ID, integration.ID
+				return tx.CreateConnection(&connection)
+			},
+			func() error {
+				function.EnvironmentID, function.IntegrationID = env.ID, integration.ID
+				return tx.DeployFunction(&function, &syncline.FunctionVersion{})
+			},
+			func() error {
+				ended = syncline.Job{EnvironmentID: env.ID, ConnectionID: connection.ID, FunctionID: function.ID, Kind: syncline.RunAction}
+				waits = ended
+				ended.Status, ended.FinishedAt = syncline.JobDone, c.Now()
+				return errors.Join(tx.CreateJob(&ended), tx.CreateJob(&waits))
+			},
+		} {
+			if err := make(); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sweeper := &retention.Sweeper{Store: s, Inbox: box, Clock: c, Log: slog.New(slog.DiscardHandler), Deliveries: 30 * day, Runs: 15 * day, Jobs: 2 * day}
+	for days, want := range []bool{true, true, true, false} {
+		if err := sweeper.Sweep(ctx); err != nil {
+			t.Fatal(err)
+		}
+		_ = s.View(ctx, func(r store.Reader) error {
+			_, endedErr := r.Job(env.ID, ended.ID)
+			_, waitsErr := r.Job(env.ID, waits.ID)
+			if (endedErr == nil) != want || waitsErr != nil {
+				t.Errorf("after %d days: %v, %v", days, endedErr, waitsErr)
+			}
+			return nil
+		})
+		c.Advance(day)
 	}
 }

@@ -174,12 +174,17 @@ func match(v store.Reader, k integrationKey, named string, webhook *provider.Web
 func connectionsOf(v store.Reader, k integrationKey) ([]syncline.Connection, error) {
 	var all []syncline.Connection
 	const page = 1000
-	for {
-		c, err := v.Connections(k.env, store.ConnectionFilter{IntegrationID: k.id, Page: store.Page{Limit: page, Offset: len(all)}})
+	for seen := 0; ; {
+		c, err := v.Connections(k.env, store.ConnectionFilter{IntegrationID: k.id, Page: store.Page{Limit: page, Offset: seen}})
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, c...)
+		seen += len(c)
+		for i := range c {
+			if c[i].DeletingAt.IsZero() {
+				all = append(all, c[i])
+			}
+		}
 		if len(c) < page {
 			return all, nil
 		}

@@ -38,29 +38,7 @@ func (c *Control) Trigger(ctx context.Context, env, instanceID int64, o TriggerO
 		return syncline.Errorf(syncline.CodeInvalid, "emptyCache needs reset").
 			WithHint("set reset to true too: a sync that goes on from its checkpoint would not fetch the removed records again").WithField("opts.emptyCache")
 	}
-	err := c.update(ctx, env, instanceID, func(tx store.Tx, i *syncline.SyncInstance) error {
-		i.TriggerPending = true
-		if o.Reconcile {
-			i.Reconcile.Requested = true
-		}
-		if !o.Reset {
-			return nil
-		}
-		i.Epoch++
-		i.PollCheckpoint, i.WebhookCheckpoint = nil, nil
-		i.LastSyncDate = time.Time{}
-		i.PollFailures = 0
-		i.Reconcile = syncline.Reconcile{}
-		if err := tx.ReleasePoll(env, i.ID, i.PollLease.Epoch); err != nil {
-			return err
-		}
-		return eachCollection(tx, i, func(id int64) error {
-			if o.EmptyCache {
-				return tx.EmptyCollection(env, id)
-			}
-			return records.CloseWindows(tx, env, id, c.Clock.Now())
-		})
-	})
+	err := c.update(ctx, env, instanceID, func(tx store.Tx, i *syncline.SyncInstance) error { return c.trigger(tx, i, o) })
 	if err == nil {
 		if o.Reset {
 			c.Cancel(instanceID)
@@ -68,6 +46,52 @@ func (c *Control) Trigger(ctx context.Context, env, instanceID int64, o TriggerO
 		c.Wake()
 	}
 	return err
+}
+
+// TriggerIn is [Control.Trigger] within a transaction; [Control.Commanded] is
+// called after its commit.
+func (c *Control) TriggerIn(tx store.Tx, env, instanceID int64, reset, emptyCache bool) error {
+	return updateIn(tx, env, instanceID, func(tx store.Tx, i *syncline.SyncInstance) error {
+		return c.trigger(tx, i, TriggerOptions{Reset: reset, EmptyCache: emptyCache})
+	})
+}
+
+// StartIn is [Control.Start] within a transaction.
+func (c *Control) StartIn(tx store.Tx, env, instanceID int64) error {
+	return updateIn(tx, env, instanceID, c.start)
+}
+
+// Commanded makes commands known that were carried out within a transaction;
+// reset are the instances that were reset.
+func (c *Control) Commanded(reset []int64) {
+	for _, id := range reset {
+		c.Cancel(id)
+	}
+	c.Wake()
+}
+
+func (c *Control) trigger(tx store.Tx, i *syncline.SyncInstance, o TriggerOptions) error {
+	i.TriggerPending = true
+	if o.Reconcile {
+		i.Reconcile.Requested = true
+	}
+	if !o.Reset {
+		return nil
+	}
+	i.Epoch++
+	i.PollCheckpoint, i.WebhookCheckpoint = nil, nil
+	i.LastSyncDate = time.Time{}
+	i.PollFailures = 0
+	i.Reconcile, i.Progress = syncline.Reconcile{}, syncline.Progress{}
+	if err := tx.ReleasePoll(i.EnvironmentID, i.ID, i.PollLease.Epoch); err != nil {
+		return err
+	}
+	return eachCollection(tx, i, func(id int64) error {
+		if o.EmptyCache {
+			return tx.EmptyCollection(i.EnvironmentID, id)
+		}
+		return records.CloseWindows(tx, i.EnvironmentID, id, c.Clock.Now())
+	})
 }
 
 // eachCollection calls fn for the collections that an instance writes to.
@@ -99,17 +123,19 @@ func eachCollection(tx store.Tx, i *syncline.SyncInstance, fn func(id int64) err
 // Start starts the schedule: one poll at once, then by its frequency. A
 // schedule that runs already is left alone.
 func (c *Control) Start(ctx context.Context, env, instanceID int64) error {
-	err := c.update(ctx, env, instanceID, func(_ store.Tx, i *syncline.SyncInstance) error {
-		if i.State != syncline.InstanceStarted {
-			i.State = syncline.InstanceStarted
-			i.NextDueAt = c.Clock.Now()
-		}
-		return nil
-	})
+	err := c.update(ctx, env, instanceID, c.start)
 	if err == nil {
 		c.Wake()
 	}
 	return err
+}
+
+func (c *Control) start(_ store.Tx, i *syncline.SyncInstance) error {
+	if i.State != syncline.InstanceStarted {
+		i.State = syncline.InstanceStarted
+		i.NextDueAt = c.Clock.Now()
+	}
+	return nil
 }
 
 // Pause stops the schedule. A poll that runs goes on to its end; webhooks are
@@ -154,14 +180,16 @@ func (c *Control) SetFrequency(ctx context.Context, env, instanceID int64, frequ
 }
 
 func (c *Control) update(ctx context.Context, env, id int64, change func(store.Tx, *syncline.SyncInstance) error) error {
-	return c.Store.Update(ctx, store.Durable, func(tx store.Tx) error {
-		i, err := tx.Instance(env, id)
-		if err != nil {
-			return err
-		}
-		if err := change(tx, &i); err != nil {
-			return err
-		}
-		return tx.UpdateInstance(&i)
-	})
+	return c.Store.Update(ctx, store.Durable, func(tx store.Tx) error { return updateIn(tx, env, id, change) })
+}
+
+func updateIn(tx store.Tx, env, id int64, change func(store.Tx, *syncline.SyncInstance) error) error {
+	i, err := tx.Instance(env, id)
+	if err != nil {
+		return err
+	}
+	if err := change(tx, &i); err != nil {
+		return err
+	}
+	return tx.UpdateInstance(&i)
 }

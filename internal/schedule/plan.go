@@ -52,3 +52,23 @@ func floorMod(a, b int64) int64 {
 	}
 	return a%b + b
 }
+
+// maxStallDelay bounds how far a stall stretches the time between two polls.
+const maxStallDelay = 24 * time.Hour
+
+// Stalled is when an instance is due whose polls do not get on, instead of at
+// next: the wait doubles with each of the n polls that have found it stalled,
+// up to a day or the interval, whichever is longer.
+func Stalled(next time.Time, interval time.Duration, now time.Time, n int) time.Time {
+	wait := max(interval, time.Minute)
+	for range n {
+		if wait *= 2; wait >= maxStallDelay {
+			wait = max(maxStallDelay, interval)
+			break
+		}
+	}
+	if later := now.Add(wait); later.After(next) {
+		return later
+	}
+	return next
+}

@@ -33,6 +33,7 @@ const (
 	PurposeWebhookSecrets         = "integration.webhook_secrets"
 	PurposeConnectionCredentials  = "connection.credentials"
 	PurposeSigningKey             = "environment.signing_key"
+	PurposeVariable               = "environment.variable"
 	PurposeRecordPayload          = "record.payload" // bound to the record, see [Sealer.Bound]
 )
 

@@ -20,6 +20,7 @@ package store
 
 import (
 	"context"
+	"encoding/json"
 	"time"
 
 	"syncline"
@@ -79,6 +80,10 @@ type Reader interface {
 	RunReader
 	RecordReader
 	NotificationReader
+	VariableReader
+	LockReader
+	JobReader
+	CheckpointReader
 }
 
 // Tx reads and writes within one transaction; reads see its own writes.
@@ -94,6 +99,10 @@ type Tx interface {
 	RunWriter
 	RecordWriter
 	NotificationWriter
+	VariableWriter
+	LockWriter
+	JobWriter
+	CheckpointWriter
 	Housekeeping
 }
 
@@ -158,8 +167,8 @@ type ConnectionReader interface {
 	ConnectionByKey(env, integrationID int64, connectionID string) (syncline.Connection, error)
 	Connections(env int64, f ConnectionFilter) ([]syncline.Connection, error) // newest first
 	CountConnections(env int64, f ConnectionFilter) (int, error)
-	// ConnectionsMatching lists the live connections of an integration that
-	// have key among their [syncline.Connection.MatchKeys], in ascending id.
+	// ConnectionsMatching lists the live connections of an integration, less those
+	// that are being deleted, that have key among their [syncline.Connection.MatchKeys], in ascending id.
 	ConnectionsMatching(env, integrationID int64, key syncline.MatchKey) ([]syncline.Connection, error)
 }
 
@@ -169,7 +178,8 @@ type ConnectionWriter interface {
 	CreateConnection(c *syncline.Connection) error
 	UpdateConnection(c *syncline.Connection) error
 	// DeleteConnection marks the connection and its instances deleted, moves
-	// the instances' epochs, drops their open events and unplans their polls.
+	// the instances' epochs, drops their open events, unplans their polls, and
+	// forgets the checkpoints of the connection's actions.
 	DeleteConnection(env, id int64, at time.Time) error
 }
 
@@ -197,6 +207,8 @@ type FunctionWriter interface {
 	// or revived function is enabled, another keeps its switch; f.Enabled tells.
 	DeployFunction(f *syncline.Function, v *syncline.FunctionVersion) error
 	SetFunctionEnabled(env, id int64, enabled bool) error
+	// SetFunctionRun sets how the function runs; deploying it keeps that.
+	SetFunctionRun(env, id int64, s syncline.RunSettings) error
 	// DeleteFunction marks the function and its instances deleted, as
 	// [ConnectionWriter.DeleteConnection] does for a connection's.
 	DeleteFunction(env, id int64, at time.Time) error
@@ -467,6 +479,90 @@ type NotificationWriter interface {
 	UpdateNotification(n *syncline.Notification) error
 }
 
+// VariableReader reads the variables of environments.
+type VariableReader interface {
+	Variables(env int64) ([]syncline.Variable, error) // by name
+}
+
+// VariableWriter writes the variables of environments.
+type VariableWriter interface {
+	// PutVariable makes or replaces the variable of that name.
+	PutVariable(v *syncline.Variable) error
+	DeleteVariable(env int64, name string) error
+}
+
+// LockReader reads the locks of functions.
+type LockReader interface {
+	// Lock finds a lock, also one that is past its end.
+	Lock(env int64, key string) (syncline.Lock, error)
+}
+
+// LockWriter writes the locks of functions.
+type LockWriter interface {
+	// AcquireLock gives l to its owner when nobody has it, when who has it is past
+	// its end at now, or when the owner has it already: its end moves then. ok
+	// tells whether the owner has it.
+	AcquireLock(l *syncline.Lock, now time.Time) (ok bool, err error)
+	// ReleaseLock frees a lock if the owner has it, and reports whether it had:
+	// one that is past its end at now counts as free.
+	ReleaseLock(env int64, key, owner string, now time.Time) (bool, error)
+	// ReleaseLocks frees every lock of an owner and returns how many there were.
+	ReleaseLocks(env int64, owner string) (int, error)
+}
+
+// JobReader reads jobs.
+type JobReader interface {
+	Job(env, id int64) (syncline.Job, error)
+	JobByUUID(env int64, uuid string) (syncline.Job, error)
+	// NextJob is when the next pending job may begin, at now at the earliest;
+	// zero when there is none. Environments that have perEnvironment jobs under
+	// way, attended ones not counted, are passed over.
+	NextJob(now time.Time, perEnvironment int) (time.Time, error)
+	// LostJobs lists, over all environments, the running jobs whose lease nobody
+	// holds at now: their processes died.
+	LostJobs(now time.Time, limit int) ([]syncline.Job, error)
+}
+
+// JobWriter writes jobs.
+type JobWriter interface {
+	// CreateJob sets j.ID, and j.Lease.Epoch when it is made with a lease. not_found
+	// when the function is not live, or the connection.
+	CreateJob(j *syncline.Job) error
+	// ClaimJobs takes the leases of up to max pending jobs that may begin at now and
+	// that nobody holds, at most as many of an environment as make
+	// perEnvironment under way; those that may begin first, first. It takes
+	// turns among environments.
+	ClaimJobs(owner string, now, until time.Time, perEnvironment, max int) ([]syncline.Job, error)
+	// TakeJob takes the lease of a job that has not ended when it is free at now.
+	// ok is false when it is held.
+	TakeJob(env, id int64, owner string, now, until time.Time) (lease syncline.Lease, ok bool, err error)
+	// ExtendJob moves the lease's end; fenced when epoch is not the lease's.
+	ExtendJob(env, id, leaseEpoch int64, until time.Time) error
+	// FenceJob checks, locking the job, that the lease's epoch is still this one;
+	// otherwise the error is fenced.
+	FenceJob(env, id, leaseEpoch int64) error
+	// UpdateJob writes Status, Attempts, NotBefore, RunID, Result and FinishedAt,
+	// and frees the lease unless the job is running then; fenced when
+	// j.Lease.Epoch is not the lease's.
+	UpdateJob(j *syncline.Job) error
+	// DeleteJob removes a job; fenced when epoch is not the lease's.
+	DeleteJob(env, id, leaseEpoch int64) error
+}
+
+// CheckpointReader reads the checkpoints of actions and on-event functions;
+// those of syncs are their instances'.
+type CheckpointReader interface {
+	// Checkpoint is that of a function for a connection; nil when there is none.
+	Checkpoint(env, connectionID, functionID int64) (json.RawMessage, error)
+}
+
+// CheckpointWriter writes the checkpoints of actions and on-event functions.
+type CheckpointWriter interface {
+	// SetCheckpoint keeps a checkpoint; nil removes it. not_found when the
+	// connection is not live.
+	SetCheckpoint(env, connectionID, functionID int64, c json.RawMessage) error
+}
+
 // Housekeeping removes what nobody needs any more, over all environments. Each call
 // handles at most limit rows and returns how many it did.
 type Housekeeping interface {
@@ -475,6 +571,10 @@ type Housekeeping interface {
 	ReleaseLeases() error
 	// PurgeRuns removes runs, with their logs, that finished before t.
 	PurgeRuns(t time.Time, limit int) (int, error)
+	// PurgeJobs removes jobs that ended before t.
+	PurgeJobs(t time.Time, limit int) (int, error)
+	// PurgeLocks removes locks that ended before t.
+	PurgeLocks(t time.Time, limit int) (int, error)
 	// PurgeNotifications removes delivered and failed notifications made before t.
 	PurgeNotifications(t time.Time, limit int) (int, error)
 	// PurgeDeliveries removes the states of deliveries that ended (processed,

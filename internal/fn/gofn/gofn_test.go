@@ -187,9 +187,10 @@ func TestLimits(t *testing.T) {
 
 func TestAFloodOfLogLinesDoesNotReachTheHost(t *testing.T) {
 	t.Parallel()
+	long := strings.Repeat("x", 2<<20)
 	r, call := runner(t, func(_ context.Context, s *gofn.Session) (any, error) {
 		for range 1000 {
-			s.Log(syncline.LogInfo, strings.Repeat("x", 2<<20), nil)
+			s.Log(syncline.LogInfo, long, nil)
 		}
 		return nil, nil
 	})

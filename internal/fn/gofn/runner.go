@@ -168,13 +168,13 @@ func encode(value any, limits fn.Limits) (json.RawMessage, error) {
 		return nil, &fn.ScriptError{Name: "Error", Message: "what the function returned cannot be written as JSON: " + err.Error()}
 	}
 	if int64(len(out)) > limits.Output {
-		return nil, syncline.Errorf(syncline.CodeLimit, "the function returned %d bytes; the limit is %d", len(out), limits.Output)
+		return nil, syncline.Errorf(syncline.CodeLimit, "the function returned %d bytes; the limit is %d", len(out), limits.Output).WithField(fn.LimitOutput)
 	}
 	return out, nil
 }
 
 func wallError(limits fn.Limits) error {
-	return syncline.Errorf(syncline.CodeLimit, "the run took longer than %s", limits.Wall).
+	return syncline.Errorf(syncline.CodeLimit, "the run took longer than %s", limits.Wall).WithField(fn.LimitWall).
 		WithHint("save checkpoints, so that the next run goes on from there, or raise the limit (--poll-wall-limit, --webhook-wall-limit)")
 }
 

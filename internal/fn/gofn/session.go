@@ -86,7 +86,7 @@ func (s *Session) enter(method string) error {
 	case s.exceeded != nil:
 		return s.exceeded
 	case s.calls >= s.limits.HostCalls:
-		s.exceeded = syncline.Errorf(syncline.CodeLimit, "the run made more than %d host calls", s.limits.HostCalls).
+		s.exceeded = syncline.Errorf(syncline.CodeLimit, "the run made more than %d host calls", s.limits.HostCalls).WithField(fn.LimitHostCalls).
 			WithHint("look for an endless loop, and save records in batches")
 		s.cancel(s.exceeded)
 		return s.exceeded

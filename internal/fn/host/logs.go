@@ -21,6 +21,10 @@ type logBuffer struct {
 	lines   []syncline.LogLine
 	seen    int
 	dropped int
+	// Lines about HTTP requests are bounded apart, so that a poll of many pages
+	// leaves room for what its function says.
+	calls   int
+	unnamed int
 }
 
 func (b *logBuffer) add(l syncline.LogLine) {
@@ -31,6 +35,23 @@ func (b *logBuffer) add(l syncline.LogLine) {
 		return
 	}
 	b.seen++
+	b.keep(l)
+}
+
+// addCall adds a line about an HTTP request.
+func (b *logBuffer) addCall(l syncline.LogLine) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.calls >= b.max {
+		b.unnamed++
+		return
+	}
+	b.calls++
+	b.keep(l)
+}
+
+// keep is called with mu held.
+func (b *logBuffer) keep(l syncline.LogLine) {
 	if l.At.IsZero() {
 		l.At = b.now()
 	}
@@ -53,6 +74,13 @@ func (b *logBuffer) take(final bool) []syncline.LogLine {
 			Message: fmt.Sprintf("%d further log lines were dropped; the limit is %d for one run", b.dropped, b.max),
 		})
 		b.dropped = 0
+	}
+	if final && b.unnamed > 0 {
+		lines = append(lines, syncline.LogLine{
+			At: b.now(), Level: syncline.LogWarn,
+			Message: fmt.Sprintf("%d further lines about HTTP requests were dropped; the limit is %d for one run", b.unnamed, b.max),
+		})
+		b.unnamed = 0
 	}
 	return lines
 }

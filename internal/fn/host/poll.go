@@ -17,10 +17,8 @@ const chunk = 1000
 // Poll is the host of one poll run. Each batch commits by itself, under the
 // instance's epoch and the poll's lease.
 type Poll struct {
-	session
-	lease syncline.Lease
-	run   *syncline.Run // Models and Warnings are kept current
-	warns map[string]bool
+	*session // of which run's Models and Warnings are kept current
+	warns    map[string]bool
 	// ends are the delete-tracking windows that end with the run's success, by model.
 	ends map[string]int64
 }
@@ -31,14 +29,15 @@ var _ fn.Host = (*Poll)(nil)
 // at its start. run is updated as batches commit.
 func NewPoll(d *Deps, s *Subject, lease syncline.Lease, run *syncline.Run, watermark int64) *Poll {
 	run.Models = map[string]syncline.ModelResult{}
-	return &Poll{session: newSession(d, s, watermark), lease: lease, run: run, warns: map[string]bool{}, ends: map[string]int64{}}
+	return &Poll{session: newSession(d, s, run, lease, watermark), warns: map[string]bool{}, ends: map[string]int64{}}
 }
 
 // Call answers one host call.
 func (p *Poll) Call(ctx context.Context, method string, args json.RawMessage) (json.RawMessage, error) {
+	if result, handled, err := p.shared(ctx, method, args); handled {
+		return result, err
+	}
 	switch method {
-	case fn.MethodHTTP:
-		return p.http(ctx, args)
 	case fn.MethodBatchSave:
 		return p.batch(ctx, records.OpSave, args)
 	case fn.MethodBatchUpdate:
@@ -52,7 +51,15 @@ func (p *Poll) Call(ctx context.Context, method string, args json.RawMessage) (j
 	case fn.MethodTrackDeletesStart:
 		return nil, p.trackDeletesStart(ctx, args)
 	case fn.MethodTrackDeletesEnd:
-		return nil, p.trackDeletesEnd(ctx, args)
+		return p.trackDeletesEnd(ctx, args)
+	case fn.MethodDeletePrevious:
+		return p.deletePrevious(ctx, args)
+	case fn.MethodListRecords:
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return p.listRecords(ctx, args, records.NewOverlay(p.subject.Environment.ID, p.subject.Connection.ID))
+	case fn.MethodTriggerSync, fn.MethodStartSync:
+		return nil, p.command(ctx, method, args)
 	case fn.MethodGetCheckpoint:
 		return p.checkpoint(ctx)
 	case fn.MethodSaveCheckpoint:
@@ -63,8 +70,10 @@ func (p *Poll) Call(ctx context.Context, method string, args json.RawMessage) (j
 		return nil, p.setCheckpoint(ctx, c)
 	case fn.MethodClearCheckpoint:
 		return nil, p.setCheckpoint(ctx, nil)
-	case fn.MethodGetMetadata, fn.MethodGetConnection:
-		return p.connection(ctx, method)
+	case fn.MethodGetConnection:
+		return p.describe(ctx, args, nil)
+	case fn.MethodGetMetadata:
+		return p.metadata(ctx)
 	case fn.MethodSetMetadata, fn.MethodUpdateMetadata:
 		return nil, p.setMetadata(ctx, method, args)
 	}
@@ -78,7 +87,7 @@ func notOffered(method string) error {
 func (p *Poll) batch(ctx context.Context, op records.Op, raw json.RawMessage) (json.RawMessage, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	model, batch, rules, err := p.batchArgs(op, raw)
+	model, batch, rules, invalid, err := p.batchArgs(op, raw)
 	if err != nil {
 		return nil, err
 	}
@@ -92,6 +101,7 @@ func (p *Poll) batch(ctx context.Context, op records.Op, raw json.RawMessage) (j
 			if err != nil {
 				return err
 			}
+			result.Invalid = invalid
 			run = *p.run
 			run.Models = WithResult(run.Models, model, result)
 			unknown = result.Unknown
@@ -106,6 +116,7 @@ func (p *Poll) batch(ctx context.Context, op records.Op, raw json.RawMessage) (j
 			return nil, err
 		}
 		*p.run = run
+		invalid = 0 // counted
 		if unknown > 0 {
 			p.warnUnknown(op, model, unknown)
 		}
@@ -191,6 +202,11 @@ func (p *Poll) checkpoint(ctx context.Context) (json.RawMessage, error) {
 func (p *Poll) setCheckpoint(ctx context.Context, c json.RawMessage) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if c != nil {
+		if err := p.checkCheckpoint(c); err != nil {
+			return err
+		}
+	}
 	return p.commit(ctx, func(tx store.Tx) error {
 		i, err := tx.Instance(p.subject.Environment.ID, p.subject.Instance.ID)
 		if err != nil {
@@ -201,7 +217,26 @@ func (p *Poll) setCheckpoint(ctx context.Context, c json.RawMessage) error {
 	})
 }
 
-func (p *Poll) connection(ctx context.Context, method string) (json.RawMessage, error) {
+// command triggers or starts syncs, at once.
+func (p *Poll) command(ctx context.Context, method string, raw json.RawMessage) error {
+	c, err := p.commandArgs(method, raw)
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var reset []int64
+	err = p.commit(ctx, func(tx store.Tx) (err error) {
+		reset, err = p.carryOut(tx, &c)
+		return err
+	})
+	if err == nil {
+		p.deps.Syncs.Commanded(reset)
+	}
+	return err
+}
+
+func (p *Poll) metadata(ctx context.Context) (json.RawMessage, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var c syncline.Connection
@@ -212,10 +247,7 @@ func (p *Poll) connection(ctx context.Context, method string) (json.RawMessage, 
 	if err != nil {
 		return nil, err
 	}
-	if method == fn.MethodGetMetadata {
-		return renderMetadata(c.Metadata)
-	}
-	return p.deps.Connections.Describe(ctx, &p.subject.Integration, &c)
+	return renderMetadata(c.Metadata)
 }
 
 func (p *Poll) setMetadata(ctx context.Context, method string, raw json.RawMessage) error {
@@ -225,6 +257,9 @@ func (p *Poll) setMetadata(ctx context.Context, method string, raw json.RawMessa
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if err := p.checkMetadata(change, method == fn.MethodSetMetadata); err != nil {
+		return err
+	}
 	err = p.commit(ctx, func(tx store.Tx) error {
 		return changeMetadata(tx, p.subject, p.deps.Clock, func(m map[string]any) map[string]any {
 			return mergeMetadata(m, change, method == fn.MethodSetMetadata)
@@ -262,5 +297,15 @@ func (p *Poll) Fence(tx store.Tx) error {
 	return tx.FencePoll(p.subject.Environment.ID, p.subject.Instance.ID, p.subject.Instance.Epoch, p.lease.Epoch)
 }
 
-// TakeLogs returns the log lines that were not written yet.
-func (p *Poll) TakeLogs() []syncline.LogLine { return p.logs.take(true) }
+// TakeLogs ends the run's log: it returns the lines that were not written yet,
+// and adds the run's last warnings.
+func (p *Poll) TakeLogs() []syncline.LogLine {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, w := range p.invalid.warnings() {
+		p.run.Warnings = append(p.run.Warnings, w)
+		p.Log(syncline.LogLine{Level: syncline.LogWarn, Message: w})
+	}
+	p.invalid = invalids{}
+	return p.logs.take(true)
+}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"sync"
+	"sync/atomic"
 
 	"syncline"
 	"syncline/internal/clock"
@@ -13,26 +14,48 @@ import (
 	"syncline/internal/store"
 )
 
-// Upstream makes requests to the external API on behalf of a connection.
-type Upstream interface {
-	Do(ctx context.Context, i *syncline.Integration, c *syncline.Connection, args fn.HTTPArgs) (*fn.HTTPResult, error)
+// DescribeOptions say how a connection is described.
+type DescribeOptions struct {
+	RefreshToken bool // with the refresh token, where there is one
+	ForceRefresh bool // with a token that was refreshed just now, where it can be
 }
 
 // Connections renders a connection as functions see it, credentials included.
 type Connections interface {
-	Describe(ctx context.Context, i *syncline.Integration, c *syncline.Connection) (json.RawMessage, error)
+	Describe(ctx context.Context, i *syncline.Integration, c *syncline.Connection, o DescribeOptions) (json.RawMessage, error)
+}
+
+// Integrations renders what functions see of their integration and environment.
+type Integrations interface {
+	// DescribeIntegration is an integration in the shape of GET /integrations/{key}.
+	DescribeIntegration(e *syncline.Environment, i *syncline.Integration, include []string) (json.RawMessage, error)
+	// WebhookURL is the webhook URL of an integration as a JSON string, or null
+	// where its provider sends none.
+	WebhookURL(e *syncline.Environment, i *syncline.Integration) (json.RawMessage, error)
+	// OpenVariables is variables as [{"name", "value"}].
+	OpenVariables(list []syncline.Variable) (json.RawMessage, error)
+}
+
+// Fetcher makes requests that have nothing to do with a connection.
+type Fetcher interface {
+	Fetch(ctx context.Context, args fn.FetchArgs) (*fn.HTTPResult, error)
 }
 
 // Deps are what host calls need.
 type Deps struct {
-	Store       store.Store
-	Clock       clock.Clock
-	Upstream    Upstream
-	Connections Connections
+	Store        store.Store
+	Clock        clock.Clock
+	Upstream     Upstream
+	Connections  Connections
+	Integrations Integrations
+	Fetcher      Fetcher
+	Syncs        Syncs
+	Actions      Actions
 	// ConnectionsChanged is told when a function changed a connection's
 	// metadata, which may decide where parked deliveries go.
 	ConnectionsChanged func(env, integrationID int64)
-	MaxLogLines        int // kept of one run; further ones are counted
+	MaxLogLines        int // kept of one run that does not say; further ones are counted
+	MostLogLines       int // kept of any run; 0: as many as it says
 	// MassDelete says when what delete tracking finds missing is held.
 	MassDelete records.MassDelete
 }
@@ -51,11 +74,21 @@ type session struct {
 	deps    *Deps
 	subject *Subject
 	marks   *watermarks
+	run     *syncline.Run
+	// lease is what the run goes under, as the owner of its locks; the zero lease
+	// is none.
+	lease  syncline.Lease
+	locked atomic.Bool
+	// depth is how many runs wait for this one.
+	depth int
+	// staged is the run's connection while it is not stored; nil when it is.
+	staged atomic.Pointer[syncline.Connection]
 
 	// mu makes calls that change state run one at a time, in the order in
 	// which they come.
 	mu         sync.Mutex
 	strategies map[string]strategy
+	invalid    invalids
 
 	logs logBuffer
 }
@@ -66,11 +99,18 @@ type strategy struct {
 	field string
 }
 
-func newSession(d *Deps, s *Subject, watermark int64) session {
-	return session{
-		deps: d, subject: s, marks: newWatermarks(watermark),
-		strategies: map[string]strategy{},
-		logs:       logBuffer{max: d.MaxLogLines, now: d.Clock.Now},
+func newSession(d *Deps, s *Subject, run *syncline.Run, lease syncline.Lease, watermark int64) *session {
+	lines := s.Settings().Limits.LogLines
+	switch {
+	case lines == 0:
+		lines = d.MaxLogLines
+	case d.MostLogLines > 0:
+		lines = min(lines, d.MostLogLines)
+	}
+	return &session{
+		deps: d, subject: s, marks: newWatermarks(watermark), run: run, lease: lease,
+		strategies: map[string]strategy{}, invalid: invalids{},
+		logs: logBuffer{max: lines, now: d.Clock.Now},
 	}
 }
 
@@ -89,9 +129,10 @@ func (s *session) http(ctx context.Context, raw json.RawMessage) (json.RawMessag
 	}
 	// Read the connection again: a long poll must not go on with credentials
 	// that were replaced since it began.
+	var i syncline.Integration
 	var c syncline.Connection
 	err = s.deps.Store.View(ctx, func(r store.Reader) (err error) {
-		c, err = r.Connection(s.subject.Environment.ID, s.subject.Connection.ID)
+		i, c, _, err = s.connectionOf(r, args.ProviderConfigKey, args.ConnectionID)
 		return err
 	})
 	if err != nil {
@@ -99,10 +140,11 @@ func (s *session) http(ctx context.Context, raw json.RawMessage) (json.RawMessag
 	}
 	s.marks.begin(position)
 	defer s.marks.end()
-	result, err := s.deps.Upstream.Do(ctx, &s.subject.Integration, &c, args)
+	result, err := s.deps.Upstream.Do(ctx, UpstreamRequest{Integration: &i, Connection: &c, Kind: s.run.Kind, Args: args, Log: s.logs.addCall})
 	if err != nil {
 		return nil, err
 	}
+	defer result.Release()
 	return json.Marshal(result)
 }
 
@@ -174,19 +216,23 @@ func (s *session) declared(model string) error {
 		WithHint("it declares %s; add the model to `models` in createSync and deploy again", list(names)).WithField("model")
 }
 
-// batchArgs reads the arguments of a batch call and checks the records. It is
-// called with mu held.
-func (s *session) batchArgs(op records.Op, raw json.RawMessage) (model string, b *records.Batch, rules records.Rules, err error) {
+// batchArgs reads the arguments of a batch call and checks the records; invalid
+// is how many are taken although the schema does not allow them. It is called
+// with mu held.
+func (s *session) batchArgs(op records.Op, raw json.RawMessage) (model string, b *records.Batch, rules records.Rules, invalid int, err error) {
 	var args fn.BatchArgs
 	if err := decode(raw, &args); err != nil {
-		return "", nil, rules, err
+		return "", nil, rules, 0, err
 	}
 	if err := s.declared(args.Model); err != nil {
-		return "", nil, rules, err
+		return "", nil, rules, 0, err
 	}
 	rules = s.rules(args.Model)
-	b, err = rules.NewBatch(op, args.Model, args.Records)
-	return args.Model, b, rules, err
+	if b, err = rules.NewBatch(op, args.Model, args.Records); err != nil {
+		return "", nil, rules, 0, err
+	}
+	invalid, err = s.checkRecords(op, args.Model, args.Records)
+	return args.Model, b, rules, invalid, err
 }
 
 // modelArgs reads the argument of a call about a model.

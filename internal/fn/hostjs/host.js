@@ -129,7 +129,11 @@
 
   function describe(e) {
     if (e === null) return { name: 'Error', message: 'the function threw null', null: true };
-    if (typeof e !== 'object') return { name: 'Error', message: `the function threw ${text(e)}` };
+    if (typeof e !== 'object') {
+      const shown = text(e);
+      // No value of a script's: QuickJS had no memory left to make the error.
+      return { name: 'Error', message: `the function threw ${shown}`, null: shown === '[unsupported type]' || undefined };
+    }
     const m = markOf(e) ?? {};
     let payload;
     if (e.name === 'ActionError') payload = e.payload;
@@ -137,8 +141,31 @@
     if (typeof message !== 'string' || message === '') message = e.type && typeof e.type === 'string' ? e.type : text(e);
     return {
       name: typeof e.name === 'string' ? e.name : 'Error', message, stack: typeof e.stack === 'string' ? e.stack : '',
-      payload, hostCode: m.hostCode, status: m.status,
+      payload, hostCode: m.hostCode, status: m.status, upstream: upstreamOf(e),
     };
+  }
+
+  // upstreamOf is the answer that an axios error carries, as callers of actions
+  // get it: its body as an object, bounded.
+  function upstreamOf(e) {
+    const r = e.isAxiosError === true ? e.response : undefined;
+    if (r === null || typeof r !== 'object' || !Number.isInteger(r.status)) return undefined;
+    const headers = {};
+    for (const [name, v] of Object.entries(r.headers ?? {})) {
+      const key = name.toLowerCase();
+      if (key === 'content-type' || key.startsWith('x-rate')) headers[key] = String(v);
+    }
+    let body = r.data;
+    let written;
+    try {
+      written = stringify(body);
+    } catch {
+      written = undefined;
+    }
+    if (written === undefined || body === '') body = {};
+    else if (written.length > 65536) body = { message: `${written.slice(0, 4096)}… (${written.length} characters)` };
+    else if (typeof body !== 'object' || body === null) body = { message: body };
+    return { status: r.status, headers, body };
   }
 
   function text(v) {
@@ -353,7 +380,7 @@
     const response = { data: decodeBody(r, config.responseType), status: r.status, statusText: r.statusText, headers: headersOf(r.headers ?? {}), config: shown, request };
     if (r.status >= 200 && r.status < 300) return response;
     const code = r.status >= 500 ? 'ERR_BAD_RESPONSE' : 'ERR_BAD_REQUEST';
-    const e = new AxiosError(`Request failed with status code ${r.status}`, code, shown, request, response);
+    const e = new AxiosError(`Request failed with status code ${r.status}${r.reason ? `: ${r.reason}` : ''}`, code, shown, request, response);
     // A rate limit is the world's fault, whatever status it comes with.
     mark(e, 'upstream_error', r.rateLimited ? 429 : r.status);
     throw e;
@@ -639,13 +666,6 @@
       getWebhookURL: () => ask(state, 'getWebhookURL'),
       getFlowAttributes: () => ({}),
 
-      triggerAction: async (...given) => {
-        // With the action's name alone it is one of the same connection.
-        const own = given.length < 3 || typeof given[1] !== 'string' || typeof given[2] !== 'string';
-        const [key, id, name, input] = own ? [undefined, undefined, ...given] : given;
-        if (typeof name !== 'string' || name === '') throw new TypeError('nango.triggerAction takes an integration, a connection, the name of an action, and its input');
-        return ask(state, 'triggerAction', { provider_config_key: key ?? '', connection_id: id ?? '', name, input });
-      },
       triggerSync: async (key, id, sync, mode) => {
         const { name, variant } = typeof sync === 'object' && sync !== null ? sync : { name: sync };
         // Older forms are a boolean, whether everything is to be fetched, and the mode by name.
@@ -688,6 +708,13 @@
         throw new ActionError({ message: 'Invalid input provided' });
       },
 
+      triggerAction: async (...given) => {
+        // With the action's name alone it is one of the same connection.
+        const own = given.length < 3 || typeof given[1] !== 'string' || typeof given[2] !== 'string';
+        const [key, id, name, input] = own ? [undefined, undefined, ...given] : given;
+        if (typeof name !== 'string' || name === '') throw new TypeError('nango.triggerAction takes an integration, a connection, the name of an action, and its input');
+        return ask(state, 'triggerAction', { provider_config_key: key ?? '', connection_id: id ?? '', name, input });
+      },
       trackDeletesStart: (model) => inOrder('trackDeletesStart', { model }),
       trackDeletesEnd: async (model) => (await inOrder('trackDeletesEnd', { model })) ?? { deletedKeys: [] },
 

@@ -184,7 +184,7 @@ func (k *call) ask(id int64, method, args string) (over bool) {
 	k.inFlight += int64(len(args))
 	switch {
 	case k.calls > k.limits.HostCalls:
-		k.stop(syncline.Errorf(syncline.CodeLimit, "the run made more than %d host calls", k.limits.HostCalls).
+		k.stop(syncline.Errorf(syncline.CodeLimit, "the run made more than %d host calls", k.limits.HostCalls).WithField(fn.LimitHostCalls).
 			WithHint("look for an endless loop, and save records in batches"))
 		return true
 	case k.inFlight > k.limits.Memory:
@@ -271,7 +271,7 @@ func (k *call) end(ok bool, text string) {
 	k.done = true
 	if ok {
 		if int64(len(text)) > k.limits.Output {
-			k.err = syncline.Errorf(syncline.CodeLimit, "the function returned %d bytes; the limit is %d", len(text), k.limits.Output)
+			k.err = syncline.Errorf(syncline.CodeLimit, "the function returned %d bytes; the limit is %d", len(text), k.limits.Output).WithField(fn.LimitOutput)
 			return
 		}
 		k.value = json.RawMessage(text)
@@ -287,6 +287,7 @@ func (k *call) thrown(text string) error {
 		Payload              json.RawMessage
 		HostCode             syncline.Code
 		Status               int
+		Upstream             *syncline.UpstreamAnswer
 		Null                 bool
 	}
 	if err := json.Unmarshal([]byte(text), &e); err != nil {
@@ -306,7 +307,7 @@ func (k *call) thrown(text string) error {
 	}
 	return &fn.ScriptError{
 		Name: e.Name, Message: e.Message, Stack: k.vm.bundle.frames.mapStack(k.vm.bundle.source, e.Stack),
-		Payload: e.Payload, HostCode: e.HostCode, Status: e.Status,
+		Payload: e.Payload, HostCode: e.HostCode, Status: e.Status, Upstream: e.Upstream,
 	}
 }
 

@@ -156,24 +156,24 @@ func isMemory(name, message string) bool {
 }
 
 func memoryError(limits fn.Limits) error {
-	return syncline.Errorf(syncline.CodeLimit, "the run used more than its %d MiB of memory", limits.Memory>>20).
+	return syncline.Errorf(syncline.CodeLimit, "the run used more than its %d MiB of memory", limits.Memory>>20).WithField(fn.LimitMemory).
 		WithHint("save records page by page instead of collecting them, or raise --run-memory-limit")
 }
 
 // nullError is for a function that ended with null as its error: nearly always
 // QuickJS threw it for lack of memory.
 func nullError(limits fn.Limits) error {
-	return syncline.Errorf(syncline.CodeLimit, "the run threw null, as happens when no memory is left for an error: the limit is %d MiB", limits.Memory>>20).
+	return syncline.Errorf(syncline.CodeLimit, "the run threw null, as happens when no memory is left for an error: the limit is %d MiB", limits.Memory>>20).WithField(fn.LimitMemory).
 		WithHint("save records page by page instead of collecting them, or raise --run-memory-limit; if the function throws null by itself, throw an Error")
 }
 
 func cpuError(limits fn.Limits) error {
-	return syncline.Errorf(syncline.CodeLimit, "the run computed for longer than %s", limits.CPU).
+	return syncline.Errorf(syncline.CodeLimit, "the run computed for longer than %s", limits.CPU).WithField(fn.LimitCPU).
 		WithHint("waiting for external APIs is not counted; look for an endless loop or a slow regular expression, or raise --run-cpu-limit")
 }
 
 func wallError(limits fn.Limits) error {
-	return syncline.Errorf(syncline.CodeLimit, "the run took longer than %s", limits.Wall).
+	return syncline.Errorf(syncline.CodeLimit, "the run took longer than %s", limits.Wall).WithField(fn.LimitWall).
 		WithHint("save checkpoints, so that the next run goes on from there, or raise the limit (--poll-wall-limit, --webhook-wall-limit)")
 }
 

@@ -106,10 +106,13 @@ type wireError struct {
 	Name    string          `json:"name,omitempty"`
 	Message string          `json:"message"`
 	Hint    string          `json:"hint,omitempty"`
+	Field   string          `json:"field,omitempty"`
 	NetCode string          `json:"netCode,omitempty"`
 	Stack   string          `json:"stack,omitempty"`
 	Payload json.RawMessage `json:"payload,omitempty"`
 	Status  int             `json:"status,omitempty"`
+
+	Upstream *syncline.UpstreamAnswer `json:"upstream,omitempty"`
 }
 
 func encodeError(err error) []byte {
@@ -121,12 +124,12 @@ func encodeError(err error) []byte {
 	case errors.As(err, &script):
 		w = wireError{
 			Kind: "script", Code: script.HostCode, Name: script.Name, Message: script.Message,
-			Stack: script.Stack, Payload: script.Payload, Status: script.Status,
+			Stack: script.Stack, Payload: script.Payload, Status: script.Status, Upstream: script.Upstream,
 		}
 	case errors.As(err, &host):
 		w = wireError{Kind: "host", Code: host.Code, Name: host.Name, Message: host.Message, NetCode: host.NetCode}
 	case errors.As(err, &coded) && coded.Error() == err.Error(): // not wrapped: hint and message go apart
-		w.Hint, w.Message = coded.Hint, (&syncline.Error{Message: coded.Message, Err: coded.Err}).Error()
+		w.Hint, w.Field, w.Message = coded.Hint, coded.Field, (&syncline.Error{Message: coded.Message, Err: coded.Err}).Error()
 	}
 	b, err := json.Marshal(w)
 	if err != nil { // only a payload that is not JSON can do that
@@ -143,9 +146,9 @@ func decodeError(b []byte) error {
 	}
 	switch w.Kind {
 	case "script":
-		return &fn.ScriptError{Name: w.Name, Message: w.Message, Stack: w.Stack, Payload: w.Payload, HostCode: w.Code, Status: w.Status}
+		return &fn.ScriptError{Name: w.Name, Message: w.Message, Stack: w.Stack, Payload: w.Payload, HostCode: w.Code, Status: w.Status, Upstream: w.Upstream}
 	case "host":
 		return &fn.HostError{Code: w.Code, Name: w.Name, Message: w.Message, NetCode: w.NetCode}
 	}
-	return &syncline.Error{Code: w.Code, Message: w.Message, Hint: w.Hint}
+	return &syncline.Error{Code: w.Code, Message: w.Message, Hint: w.Hint, Field: w.Field}
 }

@@ -78,9 +78,9 @@ func NewPool(o Options) *Pool {
 
 // group is the workers of one environment.
 type group struct {
-	slots      chan struct{} // every call holds one
-	background chan struct{} // background calls hold one of these too
-	workers    []*process    // nil where none runs
+	slots      []chan struct{} // every call holds one, by its depth
+	background chan struct{}   // background calls hold one of these too
+	workers    []*process      // nil where none runs
 }
 
 func (p *Pool) group(env int64) (*group, error) {
@@ -93,9 +93,12 @@ func (p *Pool) group(env int64) (*group, error) {
 	if g == nil {
 		n := p.o.Workers * p.o.Slots
 		g = &group{
-			slots:      make(chan struct{}, n),
+			slots:      make([]chan struct{}, fn.MaxDepth+1),
 			background: make(chan struct{}, max(1, n-max(1, n/4))), // a quarter is left for webhooks
 			workers:    make([]*process, p.o.Workers),
+		}
+		for depth := range g.slots {
+			g.slots[depth] = make(chan struct{}, n)
 		}
 		p.envs[env] = g
 	}
@@ -114,10 +117,11 @@ func (p *Pool) Run(ctx context.Context, call fn.Call, host fn.Host) (json.RawMes
 		}
 		defer func() { <-g.background }()
 	}
-	if err := acquire(ctx, g.slots); err != nil {
+	slots := g.slots[min(max(call.Depth, 0), fn.MaxDepth)]
+	if err := acquire(ctx, slots); err != nil {
 		return nil, err
 	}
-	defer func() { <-g.slots }()
+	defer func() { <-slots }()
 	w, err := p.worker(g, call.WarmKey)
 	if err != nil {
 		return nil, err

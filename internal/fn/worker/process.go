@@ -329,7 +329,7 @@ func (w *process) do(ctx context.Context, call fn.Call, host fn.Host) (json.RawM
 		return w.lastWord(r)
 	case <-overrun.C:
 		w.destroy()
-		return nil, syncline.Errorf(syncline.CodeLimit, "the run took longer than %s and did not end when asked; its worker was killed", limits.Wall)
+		return nil, syncline.Errorf(syncline.CodeLimit, "the run took longer than %s and did not end when asked; its worker was killed", limits.Wall).WithField(fn.LimitWall)
 	case <-ctx.Done():
 	}
 	_ = w.out.write(kindCancel, id)

@@ -30,7 +30,13 @@ type Policy struct {
 	AllowPrivateNetworks bool
 	// Allow lists networks that are open in any case.
 	Allow []netip.Prefix
+	// DenyHosts lists hosts that are never called, in lower case; one that begins
+	// with a dot stands for all hosts below it.
+	DenyHosts []string
 }
+
+// DenyFlag is the setting that closes hosts, for messages.
+const DenyFlag = "--deny-hosts"
 
 // class is what kind of address one is, as far as the policy cares.
 type class int
@@ -167,6 +173,11 @@ func (p Policy) CheckURL(u *url.URL) error {
 	host := strings.ToLower(strings.TrimSuffix(u.Hostname(), "."))
 	if host == "" {
 		return syncline.Errorf(syncline.CodeInvalid, "the URL has no host")
+	}
+	for _, denied := range p.DenyHosts {
+		if host == strings.Trim(denied, "[]") || strings.HasPrefix(denied, ".") && strings.HasSuffix(host, denied) {
+			return syncline.Errorf(syncline.CodeForbidden, "calls to %s are not allowed on this server", host).WithHint("the server's setting %s names it", DenyFlag)
+		}
 	}
 	if addr, err := netip.ParseAddr(host); err == nil {
 		return p.CheckAddr(u.Hostname(), addr)

@@ -109,7 +109,7 @@ func (t *tx) DeployFunction(f *syncline.Function, v *syncline.FunctionVersion) e
 	switch {
 	case err != nil:
 		known = *f
-		known.ID, known.Enabled, known.CreatedAt = t.next("functions"), true, v.DeployedAt
+		known.ID, known.Enabled, known.Run, known.CreatedAt = t.next("functions"), true, syncline.RunSettings{}, v.DeployedAt
 	case !known.DeletedAt.IsZero():
 		known.Enabled = true
 	}
@@ -133,8 +133,17 @@ func (t *tx) DeployFunction(f *syncline.Function, v *syncline.FunctionVersion) e
 	t.versions.Set(v.ID, version{f.EnvironmentID, kept})
 	known.DeletedAt, known.Active = time.Time{}, kept
 	t.functions.Set(known.ID, known)
-	f.ID, f.Enabled, f.CreatedAt, f.DeletedAt, f.Active = known.ID, known.Enabled, known.CreatedAt, time.Time{}, *v
+	f.ID, f.Enabled, f.Run, f.CreatedAt, f.DeletedAt, f.Active = known.ID, known.Enabled, known.Run, known.CreatedAt, time.Time{}, *v
 	return nil
+}
+
+func (t *tx) SetFunctionRun(env, id int64, s syncline.RunSettings) error {
+	f, err := t.Function(env, id)
+	if err == nil {
+		f.Run = s
+		t.functions.Set(id, f)
+	}
+	return err
 }
 
 func (t *tx) SetFunctionEnabled(env, id int64, enabled bool) error {
@@ -153,6 +162,7 @@ func (t *tx) DeleteFunction(env, id int64, at time.Time) error {
 	}
 	f.DeletedAt = at
 	t.functions.Set(id, f)
+	t.forgetCheckpoints(func(c checkpoint) bool { return c.function == id })
 	t.deleteInstances(at, "the function was deleted", func(i *syncline.SyncInstance) bool { return i.FunctionID == id })
 	return nil
 }

@@ -18,6 +18,10 @@ func (t *tx) ReleaseLeases() error {
 		l.v.Lease.Owner, l.v.Lease.Until = "", time.Time{}
 		t.lanes.Set(l.v.ID, l)
 	}
+	for _, j := range each(&t.jobs, func(j syncline.Job) bool { return j.Lease.Owner != "" }) {
+		j.Lease.Owner, j.Lease.Until = "", time.Time{}
+		t.jobs.Set(j.ID, j)
+	}
 	return nil
 }
 
@@ -34,6 +38,18 @@ func (t *tx) PurgeRuns(before time.Time, n int) (int, error) {
 		for _, l := range each(&t.logs, func(l log) bool { return l.line.RunID == r.ID }) {
 			t.logs.Delete(l.line.ID)
 		}
+	}
+	return len(old), nil
+}
+
+func (t *tx) PurgeLocks(before time.Time, n int) (int, error) {
+	if err := t.open(); err != nil {
+		return 0, err
+	}
+	old := each(&t.locks, func(l syncline.Lock) bool { return l.Until.Before(before) })
+	old = old[:min(limit(n), len(old))]
+	for _, l := range old {
+		t.locks.Delete(named(l.EnvironmentID, l.Key))
 	}
 	return len(old), nil
 }

@@ -151,6 +151,10 @@ type state struct {
 	windows       btree.Map[int64, syncline.DeleteWindow]
 	history       *btree.BTreeG[*syncline.Superseded] // by collection, id and seq
 	notifications btree.Map[int64, syncline.Notification]
+	variables     btree.Map[string, syncline.Variable] // by environment and name
+	locks         btree.Map[string, syncline.Lock]     // by environment and key
+	jobs          btree.Map[int64, syncline.Job]
+	checkpoints   btree.Map[string, checkpoint] // by environment, connection and function
 }
 
 // row is a row that can be deleted softly and does not say so itself.
@@ -199,7 +203,7 @@ func (s *state) copy() *state {
 		bundles: *s.bundles.Copy(), instances: *s.instances.Copy(), lanes: *s.lanes.Copy(), events: *s.events.Copy(), pending: s.pending.Copy(),
 		byPosition: s.byPosition.Copy(), deliveries: *s.deliveries.Copy(), runs: *s.runs.Copy(), running: *s.running.Copy(), logs: *s.logs.Copy(),
 		collections: *s.collections.Copy(), records: s.records.Copy(), recordsBySeq: s.recordsBySeq.Copy(), windows: *s.windows.Copy(), history: s.history.Copy(),
-		notifications: *s.notifications.Copy(),
+		notifications: *s.notifications.Copy(), variables: *s.variables.Copy(), locks: *s.locks.Copy(), jobs: *s.jobs.Copy(), checkpoints: *s.checkpoints.Copy(),
 	}
 }
 

@@ -107,8 +107,8 @@ func (t *tx) UpdateRun(r *syncline.Run) error {
 		return err
 	}
 	fresh := *r
-	fresh.UUID, fresh.ConnectionID, fresh.InstanceID, fresh.FunctionID, fresh.VersionID, fresh.Kind =
-		old.UUID, old.ConnectionID, old.InstanceID, old.FunctionID, old.VersionID, old.Kind
+	fresh.UUID, fresh.ConnectionID, fresh.InstanceID, fresh.FunctionID, fresh.VersionID, fresh.Kind, fresh.Parent =
+		old.UUID, old.ConnectionID, old.InstanceID, old.FunctionID, old.VersionID, old.Kind, old.Parent
 	t.putRun(&fresh)
 	return nil
 }

@@ -305,7 +305,7 @@ func (r *reader) ConnectionsMatching(env, integrationID int64, key syncline.Matc
 		return nil, err
 	}
 	list := each(&r.connections, r.live(env, func(c *syncline.Connection) bool {
-		return c.IntegrationID == integrationID && slices.Contains(c.MatchKeys(), key)
+		return c.IntegrationID == integrationID && c.DeletingAt.IsZero() && slices.Contains(c.MatchKeys(), key)
 	}))
 	for i := range list {
 		list[i] = given(list[i])
@@ -359,6 +359,7 @@ func (t *tx) DeleteConnection(env, id int64, at time.Time) error {
 	}
 	c.DeletedAt = at
 	t.connections.Set(id, c)
+	t.forgetCheckpoints(func(c checkpoint) bool { return c.connection == id })
 	t.deleteInstances(at, "the connection was deleted", func(i *syncline.SyncInstance) bool { return i.ConnectionID == id })
 	return nil
 }

@@ -13,7 +13,7 @@ import (
 )
 
 const connectionColumns = `id, environment_id, integration_id, connection_id, credentials_key_id, credentials_data,
-	connection_config, metadata, tags, created_at, updated_at, last_fetched_at`
+	connection_config, metadata, tags, created_at, updated_at, last_fetched_at, deleting_at`
 
 func scanConnection(r *row) syncline.Connection {
 	c := syncline.Connection{
@@ -21,7 +21,7 @@ func scanConnection(r *row) syncline.Connection {
 		ConnectionConfig: r.object(), Metadata: r.object(), Tags: map[string]string{},
 	}
 	r.json(&c.Tags)
-	c.CreatedAt, c.UpdatedAt, c.LastFetchedAt = r.time(), r.time(), r.time()
+	c.CreatedAt, c.UpdatedAt, c.LastFetchedAt, c.DeletingAt = r.time(), r.time(), r.time(), r.time()
 	return c
 }
 
@@ -69,7 +69,7 @@ func (r *reader) CountConnections(env int64, f store.ConnectionFilter) (int, err
 
 func (r *reader) ConnectionsMatching(env, integrationID int64, key syncline.MatchKey) ([]syncline.Connection, error) {
 	return all(r, `SELECT `+connectionColumns+` FROM connections
-		WHERE environment_id = $1 AND deleted_at IS NULL AND id IN (SELECT connection_id FROM connection_match
+		WHERE environment_id = $1 AND deleted_at IS NULL AND deleting_at IS NULL AND id IN (SELECT connection_id FROM connection_match
 			WHERE environment_id = $1 AND integration_id = $2 AND property = $3 AND value = $4)
 		ORDER BY id`, scanConnection, env, integrationID, matchText(key.Property), matchText(key.Value))
 }
@@ -146,10 +146,10 @@ func (t *tx) UpdateConnection(c *syncline.Connection) error {
 	}
 	m, args := missing{"connection", c.ConnectionID}, []any{
 		c.ConnectionID, keyOf(c.ConnectionID), c.Credentials.KeyID, c.Credentials.Data, objectOf(c.ConnectionConfig), objectOf(c.Metadata), objectOf(c.Tags),
-		tagPairs(c.Tags), searchText(c), c.UpdatedAt, c.LastFetchedAt, c.ID, c.EnvironmentID}
+		tagPairs(c.Tags), searchText(c), c.UpdatedAt, c.LastFetchedAt, c.DeletingAt, c.ID, c.EnvironmentID}
 	const update = `UPDATE connections SET connection_id = $1, connection_key = $2, credentials_key_id = $3, credentials_data = $4,
-		connection_config = $5, metadata = $6, tags = $7, tag_pairs = $8, search = $9, updated_at = $10, last_fetched_at = $11
-		WHERE id = $12 AND environment_id = $13 AND deleted_at IS NULL`
+		connection_config = $5, metadata = $6, tags = $7, tag_pairs = $8, search = $9, updated_at = $10, last_fetched_at = $11, deleting_at = $12
+		WHERE id = $13 AND environment_id = $14 AND deleted_at IS NULL`
 	if keyOf(c.ConnectionID) == key(was) {
 		err = t.exec1(m, update, args...)
 	} else {
@@ -208,6 +208,9 @@ func (t *tx) DeleteConnection(env, id int64, at time.Time) error {
 		return err
 	}
 	if _, err := t.exec(`DELETE FROM connection_match WHERE connection_id = $1`, id); err != nil {
+		return err
+	}
+	if _, err := t.exec(`DELETE FROM function_checkpoints WHERE environment_id = $1 AND connection_id = $2`, env, id); err != nil {
 		return err
 	}
 	instances, err := all(&t.reader, `SELECT id FROM sync_instances

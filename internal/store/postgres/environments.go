@@ -2,7 +2,7 @@ package postgres
 
 import "syncline"
 
-const environmentColumns = `id, uuid, name, signing_key_key_id, signing_key_data, webhook_url, webhook_url_secondary, retention, created_at`
+const environmentColumns = `id, uuid, name, signing_key_key_id, signing_key_data, webhook_url, webhook_url_secondary, retention, run_settings, created_at`
 
 func scanEnvironment(r *row) syncline.Environment {
 	e := syncline.Environment{
@@ -10,6 +10,7 @@ func scanEnvironment(r *row) syncline.Environment {
 		WebhookURL: r.text(), WebhookURLSecondary: r.text(),
 	}
 	r.json(&e.Retention)
+	r.json(&e.Run)
 	e.CreatedAt = r.time()
 	return e
 }
@@ -36,9 +37,9 @@ func (t *tx) CreateEnvironment(e *syncline.Environment) (err error) {
 		e.UUID = syncline.NewUUID()
 	}
 	e.ID, err = t.insert("environment", e.Name, `INSERT INTO environments
-		(uuid, name, signing_key_key_id, signing_key_data, webhook_url, webhook_url_secondary, retention, created_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING RETURNING id`,
-		e.UUID, e.Name, e.SigningKey.KeyID, e.SigningKey.Data, e.WebhookURL, e.WebhookURLSecondary, jsonValue{e.Retention}, e.CreatedAt)
+		(uuid, name, signing_key_key_id, signing_key_data, webhook_url, webhook_url_secondary, retention, run_settings, created_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING RETURNING id`,
+		e.UUID, e.Name, e.SigningKey.KeyID, e.SigningKey.Data, e.WebhookURL, e.WebhookURLSecondary, jsonValue{e.Retention}, jsonValue{e.Run}, e.CreatedAt)
 	return err
 }
 
@@ -47,8 +48,8 @@ func (t *tx) UpdateEnvironment(e *syncline.Environment) error {
 		return err
 	}
 	return t.rename("environment", e.Name, missing{"environment", e.ID}, `UPDATE environments SET uuid = $1, name = $2,
-		signing_key_key_id = $3, signing_key_data = $4, webhook_url = $5, webhook_url_secondary = $6, retention = $7 WHERE id = $8`,
-		e.UUID, e.Name, e.SigningKey.KeyID, e.SigningKey.Data, e.WebhookURL, e.WebhookURLSecondary, jsonValue{e.Retention}, e.ID)
+		signing_key_key_id = $3, signing_key_data = $4, webhook_url = $5, webhook_url_secondary = $6, retention = $7, run_settings = $8 WHERE id = $9`,
+		e.UUID, e.Name, e.SigningKey.KeyID, e.SigningKey.Data, e.WebhookURL, e.WebhookURLSecondary, jsonValue{e.Retention}, jsonValue{e.Run}, e.ID)
 }
 
 // holdEnvironment fails with not_found unless the environment is there, and keeps it until

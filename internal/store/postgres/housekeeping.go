@@ -8,6 +8,9 @@ func (t *tx) ReleaseLeases() error {
 	if _, err := t.exec(`UPDATE sync_instances SET poll_lease_owner = '', poll_lease_until = NULL WHERE poll_lease_owner <> ''`); err != nil {
 		return err
 	}
+	if _, err := t.exec(`UPDATE jobs SET lease_owner = '', lease_until = NULL WHERE lease_owner <> ''`); err != nil {
+		return err
+	}
 	_, err := t.exec(`UPDATE lanes SET lease_owner = '', lease_until = NULL WHERE lease_owner <> ''`)
 	return err
 }
@@ -36,6 +39,12 @@ func (t *tx) PurgeRuns(before time.Time, n int) (int, error) {
 		WHERE finished_at IS NOT NULL AND finished_at < $1 ORDER BY finished_at LIMIT $2 FOR UPDATE SKIP LOCKED`, before, n,
 		`DELETE FROM run_logs USING unnest($1::bigint[], $2::bigint[]) AS gone (e, r) WHERE environment_id = e AND run_id = r`,
 		`DELETE FROM runs USING unnest($1::bigint[], $2::bigint[]) AS gone (e, r) WHERE environment_id = e AND id = r`)
+}
+
+func (t *tx) PurgeLocks(before time.Time, n int) (int, error) {
+	purged, err := t.exec(`DELETE FROM function_locks WHERE (environment_id, key) IN (SELECT environment_id, key FROM function_locks
+		WHERE until < $1 LIMIT $2)`, before, limit(n))
+	return int(purged), err
 }
 
 func (t *tx) PurgeNotifications(before time.Time, n int) (int, error) {

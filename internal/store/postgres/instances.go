@@ -9,7 +9,7 @@ import (
 
 const instanceColumns = `id, uuid, environment_id, connection_id, function_id, variant, state, frequency_override, epoch,
 	next_due_at, trigger_pending, poll_lease_owner, poll_lease_epoch, poll_lease_until, poll_run_id, last_poll_run_id,
-	last_sync_date, poll_failures, poll_checkpoint, webhook_checkpoint, reconcile, created_at`
+	last_sync_date, poll_failures, poll_checkpoint, webhook_checkpoint, reconcile, progress, created_at`
 
 func scanLease(r *row) syncline.Lease {
 	return syncline.Lease{Owner: r.text(), Epoch: r.int64(), Until: r.time()}
@@ -23,6 +23,7 @@ func scanInstance(r *row) syncline.SyncInstance {
 		LastSyncDate: r.time(), PollFailures: r.int(), PollCheckpoint: r.bytes(), WebhookCheckpoint: r.bytes(),
 	}
 	r.json(&i.Reconcile)
+	r.json(&i.Progress)
 	i.CreatedAt = r.time()
 	return i
 }
@@ -114,11 +115,11 @@ func (t *tx) EnsureInstance(i *syncline.SyncInstance) (created bool, err error) 
 	i.Epoch, i.PollLease, i.DeletedAt = max(i.Epoch, epoch), syncline.Lease{}, time.Time{}
 	i.ID, err = t.insert("sync instance", i.UUID, `INSERT INTO sync_instances (uuid, environment_id, connection_id, function_id, variant, state,
 		frequency_override, epoch, next_due_at, trigger_pending, poll_lease_owner, poll_lease_epoch, poll_run_id, last_poll_run_id,
-		last_sync_date, poll_failures, poll_checkpoint, webhook_checkpoint, reconcile, created_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, '', 0, $11, $12, $13, $14, $15, $16, $17, $18) ON CONFLICT DO NOTHING RETURNING id`,
+		last_sync_date, poll_failures, poll_checkpoint, webhook_checkpoint, reconcile, progress, created_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, '', 0, $11, $12, $13, $14, $15, $16, $17, $18, $19) ON CONFLICT DO NOTHING RETURNING id`,
 		i.UUID, i.EnvironmentID, i.ConnectionID, i.FunctionID, i.Variant, string(i.State), i.FrequencyOverride, i.Epoch,
 		i.NextDueAt, i.TriggerPending, i.PollRunID, i.LastPollRunID,
-		i.LastSyncDate, i.PollFailures, i.PollCheckpoint, i.WebhookCheckpoint, jsonValue{i.Reconcile}, i.CreatedAt)
+		i.LastSyncDate, i.PollFailures, i.PollCheckpoint, i.WebhookCheckpoint, jsonValue{i.Reconcile}, jsonValue{i.Progress}, i.CreatedAt)
 	if err != nil {
 		return false, err
 	}
@@ -130,11 +131,11 @@ func (t *tx) EnsureInstance(i *syncline.SyncInstance) (created bool, err error) 
 func (t *tx) UpdateInstance(i *syncline.SyncInstance) error {
 	n, err := t.exec(`UPDATE sync_instances SET state = $1, frequency_override = $2, epoch = $3, next_due_at = $4, trigger_pending = $5,
 		poll_run_id = $6, last_poll_run_id = $7, last_sync_date = $8, poll_failures = $9, poll_checkpoint = $10, webhook_checkpoint = $11,
-		reconcile = $12 WHERE id = $13 AND environment_id = $14 AND deleted_at IS NULL AND epoch <= $3
+		reconcile = $12, progress = $16 WHERE id = $13 AND environment_id = $14 AND deleted_at IS NULL AND epoch <= $3
 		AND ($15 = 0 OR xmin::text::bigint = $15 OR xmin = pg_current_xact_id()::xid)`,
 		string(i.State), i.FrequencyOverride, i.Epoch, i.NextDueAt, i.TriggerPending,
 		i.PollRunID, i.LastPollRunID, i.LastSyncDate, i.PollFailures, i.PollCheckpoint, i.WebhookCheckpoint, jsonValue{i.Reconcile}, i.ID, i.EnvironmentID,
-		t.seen[rowOf{"sync_instances", i.ID}])
+		t.seen[rowOf{"sync_instances", i.ID}], jsonValue{i.Progress})
 	if err != nil || n > 0 {
 		return err
 	}

@@ -363,7 +363,8 @@ func (p *Peers) ReleaseLost(ctx context.Context) (released int64, err error) {
 	var owners []string
 	err = p.store.View(ctx, func(r store.Reader) (err error) {
 		owners, err = all(r.(*reader), `SELECT lease_owner FROM lanes WHERE lease_owner <> ''
-			UNION SELECT poll_lease_owner FROM sync_instances WHERE poll_lease_owner <> ''`, (*row).text)
+			UNION SELECT poll_lease_owner FROM sync_instances WHERE poll_lease_owner <> ''
+			UNION SELECT lease_owner FROM jobs WHERE lease_owner <> ''`, (*row).text)
 		return err
 	})
 	if err != nil {
@@ -401,7 +402,11 @@ func (p *Peers) ReleaseLost(ctx context.Context) (released int64, err error) {
 			return err
 		}
 		lanes, err := t.exec(`UPDATE lanes SET lease_owner = '', lease_until = NULL WHERE lease_owner = ANY ($1::text[])`, gone)
-		released = polls + lanes
+		if err != nil {
+			return err
+		}
+		jobs, err := t.exec(`UPDATE jobs SET lease_owner = '', lease_until = NULL WHERE lease_owner = ANY ($1::text[])`, gone)
+		released = polls + lanes + jobs
 		return err
 	})
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 )
 
 const runColumns = `id, uuid, environment_id, connection_id, instance_id, function_id, version_id, kind, status, lineage, event_id,
-	attempt, sync_type, error_code, error, models, warnings, started_at, finished_at, mode`
+	attempt, sync_type, error_code, error, models, warnings, started_at, finished_at, mode, parent`
 
 func scanRun(r *row) syncline.Run {
 	run := syncline.Run{
@@ -19,7 +19,7 @@ func scanRun(r *row) syncline.Run {
 	}
 	r.json(&run.Models)
 	r.json(&run.Warnings)
-	run.StartedAt, run.FinishedAt, run.Mode = r.time(), r.time(), syncline.RunMode(r.text())
+	run.StartedAt, run.FinishedAt, run.Mode, run.Parent = r.time(), r.time(), syncline.RunMode(r.text()), r.text()
 	return run
 }
 
@@ -73,10 +73,10 @@ func (t *tx) CreateRun(r *syncline.Run) (err error) {
 		r.UUID = syncline.NewUUID()
 	}
 	r.ID, err = t.insert("run", r.UUID, `INSERT INTO runs (`+runColumns+`)
-		SELECT n, $1, $2, $3, $4, $5, $6, $7, $8, coalesce(nullif($9::bigint, 0), n), $10, $11, $12, $13, $14, $15, $16, $17, $18, $19
+		SELECT n, $1, $2, $3, $4, $5, $6, $7, $8, coalesce(nullif($9::bigint, 0), n), $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20
 		FROM nextval('runs_id_seq') AS n ON CONFLICT DO NOTHING RETURNING id`,
 		r.UUID, r.EnvironmentID, r.ConnectionID, r.InstanceID, r.FunctionID, r.VersionID, string(r.Kind), string(r.Status), r.Lineage, r.EventID,
-		r.Attempt, string(r.SyncType), string(r.ErrorCode), r.Error, jsonValue{r.Models}, jsonValue{r.Warnings}, r.StartedAt, r.FinishedAt, string(r.Mode))
+		r.Attempt, string(r.SyncType), string(r.ErrorCode), r.Error, jsonValue{r.Models}, jsonValue{r.Warnings}, r.StartedAt, r.FinishedAt, string(r.Mode), r.Parent)
 	if err == nil && r.Lineage == 0 {
 		r.Lineage = r.ID
 	}

@@ -89,6 +89,10 @@ type writer interface {
 	store.RunWriter
 	store.RecordWriter
 	store.NotificationWriter
+	store.VariableWriter
+	store.LockWriter
+	store.JobWriter
+	store.CheckpointWriter
 	store.Housekeeping
 }
 

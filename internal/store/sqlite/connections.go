@@ -13,7 +13,7 @@ import (
 )
 
 const connectionColumns = `id, environment_id, integration_id, connection_id, credentials_key_id, credentials_data,
-	connection_config, metadata, tags, created_at, updated_at, last_fetched_at`
+	connection_config, metadata, tags, created_at, updated_at, last_fetched_at, deleting_at`
 
 func scanConnection(r *row) syncline.Connection {
 	c := syncline.Connection{
@@ -21,7 +21,7 @@ func scanConnection(r *row) syncline.Connection {
 		ConnectionConfig: r.object(), Metadata: r.object(), Tags: map[string]string{},
 	}
 	r.json(&c.Tags)
-	c.CreatedAt, c.UpdatedAt, c.LastFetchedAt = r.time(), r.time(), r.time()
+	c.CreatedAt, c.UpdatedAt, c.LastFetchedAt, c.DeletingAt = r.time(), r.time(), r.time(), r.time()
 	return c
 }
 
@@ -69,7 +69,7 @@ func (r *reader) CountConnections(env int64, f store.ConnectionFilter) (int, err
 
 func (r *reader) ConnectionsMatching(env, integrationID int64, key syncline.MatchKey) ([]syncline.Connection, error) {
 	return all(r, `SELECT `+connectionColumns+` FROM connections
-		WHERE environment_id = ? AND deleted_at IS NULL AND id IN (SELECT connection_id FROM connection_match
+		WHERE environment_id = ? AND deleted_at IS NULL AND deleting_at IS NULL AND id IN (SELECT connection_id FROM connection_match
 			WHERE environment_id = ?1 AND integration_id = ? AND property = ? AND value = ?)
 		ORDER BY id`, scanConnection, env, integrationID, key.Property, matchValue(key.Value))
 }
@@ -127,10 +127,10 @@ func (t *tx) CreateConnection(c *syncline.Connection) error {
 func (t *tx) UpdateConnection(c *syncline.Connection) error {
 	t.stamp(&c.UpdatedAt)
 	err := t.exec1(missing{"connection", c.ConnectionID}, `UPDATE connections SET connection_id = ?, credentials_key_id = ?, credentials_data = ?,
-		connection_config = ?, metadata = ?, tags = ?, search = ?, updated_at = ?, last_fetched_at = ?
+		connection_config = ?, metadata = ?, tags = ?, search = ?, updated_at = ?, last_fetched_at = ?, deleting_at = ?
 		WHERE id = ? AND environment_id = ? AND deleted_at IS NULL`,
 		c.ConnectionID, c.Credentials.KeyID, c.Credentials.Data, objectOf(c.ConnectionConfig), objectOf(c.Metadata), objectOf(c.Tags),
-		searchText(c), c.UpdatedAt, c.LastFetchedAt, c.ID, c.EnvironmentID)
+		searchText(c), c.UpdatedAt, c.LastFetchedAt, c.DeletingAt, c.ID, c.EnvironmentID)
 	if err != nil {
 		return written(err, "connection", c.ConnectionID, "")
 	}
@@ -176,6 +176,9 @@ func (t *tx) DeleteConnection(env, id int64, at time.Time) error {
 		return err
 	}
 	if _, _, err := t.exec(`DELETE FROM connection_match WHERE connection_id = ?`, id); err != nil {
+		return err
+	}
+	if _, _, err := t.exec(`DELETE FROM function_checkpoints WHERE environment_id = ? AND connection_id = ?`, env, id); err != nil {
 		return err
 	}
 	instances, err := all(&t.reader, `SELECT id FROM sync_instances

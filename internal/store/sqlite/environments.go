@@ -2,7 +2,7 @@ package sqlite
 
 import "syncline"
 
-const environmentColumns = `id, uuid, name, signing_key_key_id, signing_key_data, webhook_url, webhook_url_secondary, retention, created_at`
+const environmentColumns = `id, uuid, name, signing_key_key_id, signing_key_data, webhook_url, webhook_url_secondary, retention, run_settings, created_at`
 
 func scanEnvironment(r *row) syncline.Environment {
 	e := syncline.Environment{
@@ -10,6 +10,7 @@ func scanEnvironment(r *row) syncline.Environment {
 		WebhookURL: r.text(), WebhookURLSecondary: r.text(),
 	}
 	r.json(&e.Retention)
+	r.json(&e.Run)
 	e.CreatedAt = r.time()
 	return e
 }
@@ -35,9 +36,9 @@ func (t *tx) CreateEnvironment(e *syncline.Environment) error {
 	if e.UUID == "" {
 		e.UUID = syncline.NewUUID()
 	}
-	_, id, err := t.exec(`INSERT INTO environments (uuid, name, signing_key_key_id, signing_key_data, webhook_url, webhook_url_secondary, retention, created_at)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
-		e.UUID, e.Name, e.SigningKey.KeyID, e.SigningKey.Data, e.WebhookURL, e.WebhookURLSecondary, jsonValue{e.Retention}, e.CreatedAt)
+	_, id, err := t.exec(`INSERT INTO environments (uuid, name, signing_key_key_id, signing_key_data, webhook_url, webhook_url_secondary, retention, run_settings, created_at)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		e.UUID, e.Name, e.SigningKey.KeyID, e.SigningKey.Data, e.WebhookURL, e.WebhookURLSecondary, jsonValue{e.Retention}, jsonValue{e.Run}, e.CreatedAt)
 	if err != nil {
 		return written(err, "environment", e.Name, "")
 	}
@@ -47,8 +48,8 @@ func (t *tx) CreateEnvironment(e *syncline.Environment) error {
 
 func (t *tx) UpdateEnvironment(e *syncline.Environment) error {
 	err := t.exec1(missing{"environment", e.ID}, `UPDATE environments SET uuid = ?, name = ?, signing_key_key_id = ?, signing_key_data = ?,
-		webhook_url = ?, webhook_url_secondary = ?, retention = ? WHERE id = ?`,
-		e.UUID, e.Name, e.SigningKey.KeyID, e.SigningKey.Data, e.WebhookURL, e.WebhookURLSecondary, jsonValue{e.Retention}, e.ID)
+		webhook_url = ?, webhook_url_secondary = ?, retention = ?, run_settings = ? WHERE id = ?`,
+		e.UUID, e.Name, e.SigningKey.KeyID, e.SigningKey.Data, e.WebhookURL, e.WebhookURLSecondary, jsonValue{e.Retention}, jsonValue{e.Run}, e.ID)
 	return written(err, "environment", e.Name, "")
 }
 

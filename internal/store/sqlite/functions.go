@@ -6,15 +6,18 @@ import (
 	"syncline"
 )
 
-const functionColumns = `f.id, f.environment_id, f.integration_id, f.type, f.name, f.enabled, f.created_at,
+const functionColumns = `f.id, f.environment_id, f.integration_id, f.type, f.name, f.enabled, f.run_settings, f.created_at,
 	v.id, v.function_id, v.number, v.manifest, v.bundle_hash, v.deployed_at
 	FROM functions AS f JOIN function_versions AS v ON v.id = f.active_version_id`
 
 func scanFunction(r *row) syncline.Function {
-	return syncline.Function{
+	f := syncline.Function{
 		ID: r.int64(), EnvironmentID: r.int64(), IntegrationID: r.int64(), Type: syncline.FunctionType(r.text()), Name: r.text(),
-		Enabled: r.bool(), CreatedAt: r.time(), Active: scanVersion(r),
+		Enabled: r.bool(),
 	}
+	r.json(&f.Run)
+	f.CreatedAt, f.Active = r.time(), scanVersion(r)
+	return f
 }
 
 func scanVersion(r *row) syncline.FunctionVersion {
@@ -82,14 +85,20 @@ func (t *tx) DeployFunction(f *syncline.Function, v *syncline.FunctionVersion) e
 	type known struct {
 		id        int64
 		enabled   bool
+		run       syncline.RunSettings
 		createdAt time.Time
 	}
 	k, err := one(&t.reader, missing{}, `INSERT INTO functions (environment_id, integration_id, type, name, enabled, active_version_id, created_at)
 		VALUES (?, ?, ?, ?, 1, 0, ?)
 		ON CONFLICT (environment_id, integration_id, type, name) DO UPDATE SET
 			enabled = enabled OR deleted_at IS NOT NULL, deleted_at = NULL
-		RETURNING id, enabled, created_at`,
-		func(r *row) known { return known{r.int64(), r.bool(), r.time()} },
+		RETURNING id, enabled, run_settings, created_at`,
+		func(r *row) known {
+			k := known{id: r.int64(), enabled: r.bool()}
+			r.json(&k.run)
+			k.createdAt = r.time()
+			return k
+		},
 		f.EnvironmentID, f.IntegrationID, string(f.Type), f.Name, v.DeployedAt)
 	if err != nil {
 		return written(err, string(f.Type), f.Name, "an integration")
@@ -107,7 +116,7 @@ func (t *tx) DeployFunction(f *syncline.Function, v *syncline.FunctionVersion) e
 		return err
 	}
 	v.ID, v.FunctionID, v.Number = versionID, k.id, number
-	f.ID, f.Enabled, f.CreatedAt, f.DeletedAt, f.Active = k.id, k.enabled, k.createdAt, time.Time{}, *v
+	f.ID, f.Enabled, f.Run, f.CreatedAt, f.DeletedAt, f.Active = k.id, k.enabled, k.run, k.createdAt, time.Time{}, *v
 	return nil
 }
 
@@ -116,10 +125,18 @@ func (t *tx) SetFunctionEnabled(env, id int64, enabled bool) error {
 		WHERE id = ? AND environment_id = ? AND deleted_at IS NULL`, enabled, id, env)
 }
 
+func (t *tx) SetFunctionRun(env, id int64, s syncline.RunSettings) error {
+	return t.exec1(missing{"function", id}, `UPDATE functions SET run_settings = ?
+		WHERE id = ? AND environment_id = ? AND deleted_at IS NULL`, jsonValue{s}, id, env)
+}
+
 func (t *tx) DeleteFunction(env, id int64, at time.Time) error {
 	err := t.exec1(missing{"function", id}, `UPDATE functions SET deleted_at = ?
 		WHERE id = ? AND environment_id = ? AND deleted_at IS NULL`, at, id, env)
 	if err != nil {
+		return err
+	}
+	if _, _, err := t.exec(`DELETE FROM function_checkpoints WHERE environment_id = ? AND function_id = ?`, env, id); err != nil {
 		return err
 	}
 	instances, err := all(&t.reader, `SELECT id FROM sync_instances

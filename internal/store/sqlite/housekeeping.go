@@ -6,6 +6,9 @@ func (t *tx) ReleaseLeases() error {
 	if _, _, err := t.exec(`UPDATE sync_instances SET poll_lease_owner = '', poll_lease_until = NULL WHERE poll_lease_owner <> ''`); err != nil {
 		return err
 	}
+	if _, _, err := t.exec(`UPDATE jobs SET lease_owner = '', lease_until = NULL WHERE lease_owner <> ''`); err != nil {
+		return err
+	}
 	_, _, err := t.exec(`UPDATE lanes SET lease_owner = '', lease_until = NULL WHERE lease_owner <> ''`)
 	return err
 }
@@ -30,6 +33,12 @@ func (t *tx) PurgeRuns(before time.Time, n int) (int, error) {
 		}
 	}
 	return len(runs), nil
+}
+
+func (t *tx) PurgeLocks(before time.Time, n int) (int, error) {
+	purged, _, err := t.exec(`DELETE FROM function_locks WHERE (environment_id, key) IN (SELECT environment_id, key FROM function_locks
+		WHERE until < ? LIMIT ?)`, before, limit(n))
+	return int(purged), err
 }
 
 func (t *tx) PurgeNotifications(before time.Time, n int) (int, error) {

@@ -9,7 +9,7 @@ import (
 
 const instanceColumns = `id, uuid, environment_id, connection_id, function_id, variant, state, frequency_override, epoch,
 	next_due_at, trigger_pending, poll_lease_owner, poll_lease_epoch, poll_lease_until, poll_run_id, last_poll_run_id,
-	last_sync_date, poll_failures, poll_checkpoint, webhook_checkpoint, reconcile, created_at`
+	last_sync_date, poll_failures, poll_checkpoint, webhook_checkpoint, reconcile, progress, created_at`
 
 func scanLease(r *row) syncline.Lease {
 	return syncline.Lease{Owner: r.text(), Epoch: r.int64(), Until: r.time()}
@@ -23,6 +23,7 @@ func scanInstance(r *row) syncline.SyncInstance {
 		LastSyncDate: r.time(), PollFailures: r.int(), PollCheckpoint: r.bytes(), WebhookCheckpoint: r.bytes(),
 	}
 	r.json(&i.Reconcile)
+	r.json(&i.Progress)
 	i.CreatedAt = r.time()
 	return i
 }
@@ -104,11 +105,11 @@ func (t *tx) EnsureInstance(i *syncline.SyncInstance) (created bool, err error) 
 	i.Epoch, i.PollLease, i.DeletedAt = max(i.Epoch, epoch), syncline.Lease{}, time.Time{}
 	_, id, err := t.exec(`INSERT INTO sync_instances (uuid, environment_id, connection_id, function_id, variant, state, frequency_override, epoch,
 		next_due_at, trigger_pending, poll_lease_owner, poll_lease_epoch, poll_run_id, last_poll_run_id,
-		last_sync_date, poll_failures, poll_checkpoint, webhook_checkpoint, reconcile, created_at)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '', 0, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		last_sync_date, poll_failures, poll_checkpoint, webhook_checkpoint, reconcile, progress, created_at)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '', 0, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		i.UUID, i.EnvironmentID, i.ConnectionID, i.FunctionID, i.Variant, string(i.State), i.FrequencyOverride, i.Epoch,
 		i.NextDueAt, i.TriggerPending, i.PollRunID, i.LastPollRunID,
-		i.LastSyncDate, i.PollFailures, i.PollCheckpoint, i.WebhookCheckpoint, jsonValue{i.Reconcile}, i.CreatedAt)
+		i.LastSyncDate, i.PollFailures, i.PollCheckpoint, i.WebhookCheckpoint, jsonValue{i.Reconcile}, jsonValue{i.Progress}, i.CreatedAt)
 	if err != nil {
 		return false, written(err, "sync instance", i.UUID, "a connection or function")
 	}
@@ -120,10 +121,12 @@ func (t *tx) EnsureInstance(i *syncline.SyncInstance) (created bool, err error) 
 
 func (t *tx) UpdateInstance(i *syncline.SyncInstance) error {
 	n, _, err := t.exec(`UPDATE sync_instances SET state = ?, frequency_override = ?, epoch = ?, next_due_at = ?, trigger_pending = ?,
-		poll_run_id = ?, last_poll_run_id = ?, last_sync_date = ?, poll_failures = ?, poll_checkpoint = ?, webhook_checkpoint = ?, reconcile = ?
+		poll_run_id = ?, last_poll_run_id = ?, last_sync_date = ?, poll_failures = ?, poll_checkpoint = ?, webhook_checkpoint = ?, reconcile = ?,
+		progress = ?
 		WHERE id = ? AND environment_id = ? AND deleted_at IS NULL AND epoch <= ?`,
 		string(i.State), i.FrequencyOverride, i.Epoch, i.NextDueAt, i.TriggerPending,
-		i.PollRunID, i.LastPollRunID, i.LastSyncDate, i.PollFailures, i.PollCheckpoint, i.WebhookCheckpoint, jsonValue{i.Reconcile}, i.ID, i.EnvironmentID, i.Epoch)
+		i.PollRunID, i.LastPollRunID, i.LastSyncDate, i.PollFailures, i.PollCheckpoint, i.WebhookCheckpoint, jsonValue{i.Reconcile}, jsonValue{i.Progress},
+		i.ID, i.EnvironmentID, i.Epoch)
 	if err != nil || n > 0 {
 		return err
 	}

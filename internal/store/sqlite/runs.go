@@ -6,7 +6,7 @@ import (
 )
 
 const runColumns = `id, uuid, environment_id, connection_id, instance_id, function_id, version_id, kind, status, lineage, event_id,
-	attempt, sync_type, error_code, error, models, warnings, started_at, finished_at, mode`
+	attempt, sync_type, error_code, error, models, warnings, started_at, finished_at, mode, parent`
 
 func scanRun(r *row) syncline.Run {
 	run := syncline.Run{
@@ -16,7 +16,7 @@ func scanRun(r *row) syncline.Run {
 	}
 	r.json(&run.Models)
 	r.json(&run.Warnings)
-	run.StartedAt, run.FinishedAt, run.Mode = r.time(), r.time(), syncline.RunMode(r.text())
+	run.StartedAt, run.FinishedAt, run.Mode, run.Parent = r.time(), r.time(), syncline.RunMode(r.text()), r.text()
 	return run
 }
 
@@ -69,10 +69,10 @@ func (t *tx) CreateRun(r *syncline.Run) error {
 		r.UUID = syncline.NewUUID()
 	}
 	_, id, err := t.exec(`INSERT INTO runs (uuid, environment_id, connection_id, instance_id, function_id, version_id, kind, status, lineage, event_id,
-		attempt, sync_type, error_code, error, models, warnings, started_at, finished_at, mode)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		attempt, sync_type, error_code, error, models, warnings, started_at, finished_at, mode, parent)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		r.UUID, r.EnvironmentID, r.ConnectionID, r.InstanceID, r.FunctionID, r.VersionID, string(r.Kind), string(r.Status), r.Lineage, r.EventID,
-		r.Attempt, string(r.SyncType), string(r.ErrorCode), r.Error, jsonValue{r.Models}, jsonValue{r.Warnings}, r.StartedAt, r.FinishedAt, string(r.Mode))
+		r.Attempt, string(r.SyncType), string(r.ErrorCode), r.Error, jsonValue{r.Models}, jsonValue{r.Warnings}, r.StartedAt, r.FinishedAt, string(r.Mode), r.Parent)
 	if err != nil {
 		return written(err, "run", r.UUID, "")
 	}

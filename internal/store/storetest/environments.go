@@ -12,7 +12,9 @@ var environmentTests = []test{
 	{"an environment is found by id, UUID and name, with every field", func(t *testing.T, w *world) {
 		e := syncline.Environment{UUID: "11111111-2222-4333-8444-555555555555", Name: "prod", SigningKey: syncline.Sealed{KeyID: "k1", Data: []byte{0, 1, 2}},
 			WebhookURL: "https://app.example/hook", WebhookURLSecondary: "https://app.example/second",
-			Retention: syncline.Retention{Payloads: 720 * time.Hour, Deleted: time.Hour}, CreatedAt: start}
+			Retention: syncline.Retention{Payloads: 720 * time.Hour, Deleted: time.Hour},
+			Run:       syncline.RunSettings{Validation: syncline.ValidationStrict, Limits: syncline.RunLimits{Wall: time.Minute, Memory: 64 << 20, HostCalls: 7}},
+			CreatedAt: start}
 		w.update(func(tx store.Tx) error { return tx.CreateEnvironment(&e) })
 		for name, get := range map[string]func(r store.Reader) (syncline.Environment, error){
 			"id":   func(r store.Reader) (syncline.Environment, error) { return r.Environment(e.ID) },

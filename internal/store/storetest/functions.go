@@ -3,6 +3,7 @@ package storetest
 import (
 	"encoding/json"
 	"testing"
+	"time"
 
 	"syncline"
 	"syncline/internal/store"
@@ -35,6 +36,15 @@ var functionTests = []test{
 			_, err := tx.FunctionByName(w.env.ID, w.integration.ID, syncline.FunctionSync, "close")
 			return err
 		})
+	}},
+	{"how a function runs is kept over its deployments", func(t *testing.T, w *world) {
+		s := syncline.RunSettings{Validation: syncline.ValidationOff, Limits: syncline.RunLimits{CPU: time.Second, LogLines: 5, Output: 1 << 20}}
+		w.update(func(tx store.Tx) error { return tx.SetFunctionRun(w.env.ID, w.function.ID, s) })
+		again := syncline.Function{EnvironmentID: w.env.ID, IntegrationID: w.integration.ID, Type: w.function.Type, Name: w.function.Name}
+		w.update(func(tx store.Tx) error { return tx.DeployFunction(&again, &syncline.FunctionVersion{}) })
+		same(t, "deployed again", again.Run, s)
+		same(t, "read", read(w, func(r store.Reader) (syncline.Function, error) { return r.Function(w.env.ID, w.function.ID) }).Run, s)
+		w.fails(syncline.CodeNotFound, func(tx store.Tx) error { return tx.SetFunctionRun(w.env.ID, 99, s) })
 	}},
 	{"functions are listed by integration, type and name", func(t *testing.T, w *world) {
 		var other syncline.Integration

@@ -57,6 +57,7 @@ var instanceTests = []test{
 		})
 		i := w.instance
 		i.State, i.FrequencyOverride, i.Epoch, i.NextDueAt, i.TriggerPending = syncline.InstancePaused, "every 30s", 7, seconds(5), true
+		i.Progress = syncline.Progress{Continued: 2, Stuck: 1, StalledAt: seconds(2), Reason: "it computed too long"}
 		i.PollRunID, i.LastPollRunID, i.LastSyncDate, i.PollFailures = 3, 2, seconds(1), 4
 		i.PollCheckpoint, i.WebhookCheckpoint = json.RawMessage(`{"page": 2}`), json.RawMessage(`{"n":1}`)
 		i.Reconcile = syncline.Reconcile{FullAt: seconds(2), Full: true, Contested: 3,

@@ -23,7 +23,7 @@ func (w *world) newRun(tx store.Tx, r syncline.Run) syncline.Run {
 var runTests = []test{
 	{"a run is read back by id and UUID with every field, and updated", func(t *testing.T, w *world) {
 		r := syncline.Run{ConnectionID: w.connection.ID, InstanceID: w.instance.ID, FunctionID: w.function.ID, VersionID: w.version.ID,
-			Kind: syncline.RunWebhook, Status: syncline.RunRunning, EventID: 4, Attempt: 2, SyncType: syncline.SyncWebhook, Mode: syncline.ModeRewind}
+			Kind: syncline.RunWebhook, Status: syncline.RunRunning, EventID: 4, Attempt: 2, SyncType: syncline.SyncWebhook, Mode: syncline.ModeRewind, Parent: "0198c0de-7a1e-7000-8000-000000000001"}
 		w.update(func(tx store.Tx) error { r = w.newRun(tx, r); return nil })
 		if r.ID == 0 || r.UUID == "" || r.Lineage != r.ID {
 			t.Errorf("made %+v", r)

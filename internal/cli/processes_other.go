@@ -1,0 +1,5 @@
+//go:build !unix
+
+package cli
+
+func childMemory() int64 { return 0 }
