@@ -170,18 +170,11 @@ func (r *Router) next(ctx context.Context) (int, error) {
 // start reads where an earlier process stopped, and has every parked delivery
 // tried again: a change may have been made just before that process ended.
 func (r *Router) start(ctx context.Context) error {
-	last, err := r.Inbox.Last(ctx)
-	if err != nil {
-		return err
-	}
-	return r.Store.View(ctx, func(v store.Reader) (err error) {
+	err := r.Store.View(ctx, func(v store.Reader) (err error) {
 		if r.position, err = v.RouterPosition(); err != nil {
 			return err
 		}
-		if r.position > last {
-			return syncline.Errorf(syncline.CodeConflict, "deliveries up to position %d were routed, but the inbox ends at %d", r.position, last).
-				WithHint("the inbox was lost or is older than the main store: restore both from the same backup")
-		}
+		clear(r.passes)
 		clear(r.passes)
 		err = eachParked(v, func(s *syncline.DeliveryState) bool {
 			p := r.passOf(integrationKey{s.EnvironmentID, s.IntegrationID})
@@ -193,6 +186,21 @@ func (r *Router) start(ctx context.Context) error {
 		}
 		return err
 	})
+	if err != nil {
+		return err
+	}
+	// The end of the inbox is read after the position: another process may
+	// append and route while this one starts, and what it routed was in the
+	// inbox before.
+	last, err := r.Inbox.Last(ctx)
+	if err != nil {
+		return err
+	}
+	if r.position > last {
+		return syncline.Errorf(syncline.CodeConflict, "deliveries up to position %d were routed, but the inbox ends at %d", r.position, last).
+			WithHint("the inbox was lost or is older than the main store: restore both from the same backup")
+	}
+	return nil
 }
 
 // ended is err, unless ctx ended: then it is why, and no failure.

@@ -51,9 +51,11 @@ type Store interface {
 	// integrations, connections, instances) was not changed by others in between:
 	// where writers run side by side, fn runs again.
 	//
-	// When ctx ends first, Update returns at once: an error that is ctx's own
-	// says that fn did not run and never will; one with code unavailable (which
-	// wraps ctx's) says that fn was running, perhaps still is, and may commit.
+	// When ctx ends before fn's turn, Update returns ctx's error: fn did not run
+	// and never will. Once fn runs, Update waits for its end and tells how it
+	// ended, whatever becomes of ctx: what fn writes to its caller's variables is
+	// never written after Update returned. An engine bounds for how long it lets
+	// fn and its commit go on then.
 	Update(ctx context.Context, d Durability, fn func(tx Tx) error) error
 	// View runs fn on one consistent snapshot, which includes every Update that
 	// returned before. A snapshot holds resources: fn should not wait, and must

@@ -39,8 +39,7 @@ func New(c clock.Clock) *Store {
 	return s
 }
 
-// Update runs fn on a copy of the state, see [store.Store]. A caller whose
-// context ends leaves; one that cannot leave runs fn itself.
+// Update runs fn on a copy of the state, see [store.Store].
 func (s *Store) Update(ctx context.Context, _ store.Durability, fn func(tx store.Tx) error) error {
 	if err := s.check(ctx); err != nil {
 		return err
@@ -60,12 +59,7 @@ func (s *Store) Update(ctx context.Context, _ store.Durability, fn func(tx store
 		defer func() { done <- err }()
 		err = s.run(fn)
 	}()
-	select {
-	case err := <-done:
-		return err
-	case <-ctx.Done():
-		return syncline.Errorf(syncline.CodeUnavailable, "the write was running when its caller left, and may still commit: %w", ctx.Err())
-	}
+	return <-done
 }
 
 // run runs fn while the caller holds the right to write, and gives it back.

@@ -38,7 +38,6 @@ type Store struct {
 	readers  *pgxpool.Pool
 	asides   *pgxpool.Pool // Position, Ping: they must not wait behind long work
 	position coalesced
-	left     leftBehind
 	closed   atomic.Bool
 	closing  sync.Once
 }
@@ -166,9 +165,6 @@ func (s *Store) Update(ctx context.Context, d store.Durability, fn func(tx store
 	if s.writers == nil {
 		return errReadOnly
 	}
-	if err := s.left.wait(ctx); err != nil {
-		return err
-	}
 	pc, err := s.acquire(ctx, s.writers)
 	if err != nil {
 		return err
@@ -177,16 +173,14 @@ func (s *Store) Update(ctx context.Context, d store.Durability, fn func(tx store
 	go w.run()
 	select {
 	case <-w.done:
-		return w.err
 	case <-ctx.Done():
+		// Nobody waits for its result any more, but it writes to its caller's
+		// variables: it gets a moment, then its statements are cancelled.
+		cut := time.AfterFunc(leftTime, w.cancel)
+		<-w.done
+		cut.Stop()
 	}
-	select {
-	case <-w.done:
-		return w.err
-	default:
-	}
-	w.leave()
-	return syncline.Errorf(syncline.CodeUnavailable, "the write was running when its caller left, and may still commit: %w", ctx.Err())
+	return w.err
 }
 
 // View runs fn on one consistent snapshot, see [store.Store].

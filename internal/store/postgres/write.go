@@ -5,8 +5,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"runtime/debug"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -21,15 +19,12 @@ const (
 	maxAttempts = 6
 	// retryDelay grows with each attempt, and is drawn anew each time.
 	retryDelay = 5 * time.Millisecond
-	// leftTime is for how long a closure runs on after its caller has left.
-	leftTime = 10 * time.Second
-	// leftWait bounds for how long an Update waits for closures whose callers left.
-	leftWait = time.Second
+	// leftTime is for how long a closure runs on after its caller's context ended.
+	leftTime = 3 * time.Second
 )
 
-// write is one call of Update. It has a goroutine of its own: its caller may
-// leave, and a closure may end the goroutine that runs it (runtime.Goexit, as
-// testing's FailNow does).
+// write is one call of Update. It has a goroutine of its own, because a closure
+// may end the goroutine that runs it (runtime.Goexit, as testing's FailNow does).
 type write struct {
 	s      *Store
 	pc     *pgxpool.Conn
@@ -37,7 +32,6 @@ type write struct {
 	begin  []string
 	ctx    context.Context // outlives the caller's
 	cancel context.CancelFunc
-	gone   atomic.Bool // the caller has left
 	done   chan struct{}
 	err    error // final when done is closed
 }
@@ -65,7 +59,7 @@ func (w *write) run() {
 	}()
 	for n := 1; ; n++ {
 		again, err := w.attempt()
-		if again && n < maxAttempts && !w.gone.Load() {
+		if again && n < maxAttempts && w.ctx.Err() == nil {
 			time.Sleep(rand.N(time.Duration(n) * retryDelay)) //nolint:gosec // no secret
 			continue
 		}
@@ -94,7 +88,7 @@ func (w *write) attempt() (again bool, err error) {
 		return false, nil
 	}
 	if w.ctx.Err() != nil {
-		err = syncline.Errorf(syncline.CodeUnavailable, "the commit took too long after its caller had left: %w", err)
+		err = syncline.Errorf(syncline.CodeUnavailable, "the commit took too long after its caller had left, and may have happened: %w", err)
 	}
 	return isTransient(err), err
 }
@@ -110,60 +104,4 @@ func (w *write) call(c *conn) (err error) {
 		}
 	}()
 	return w.fn(t)
-}
-
-// leave is called when the caller does not wait any more.
-func (w *write) leave() {
-	w.gone.Store(true)
-	w.s.left.add(w.done)
-	time.AfterFunc(leftTime, w.cancel)
-}
-
-// leftBehind are the closures that run on after their callers have left. An
-// Update lets them end first, for a moment: a caller that was told that its
-// write may still commit, and writes again, then finds out.
-type leftBehind struct {
-	n   atomic.Int64
-	mu  sync.Mutex
-	set map[chan struct{}]struct{}
-}
-
-func (l *leftBehind) add(done chan struct{}) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.set == nil {
-		l.set = map[chan struct{}]struct{}{}
-	}
-	l.set[done] = struct{}{}
-	l.n.Add(1)
-	go func() {
-		<-done
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		delete(l.set, done)
-		l.n.Add(-1)
-	}()
-}
-
-func (l *leftBehind) wait(ctx context.Context) error {
-	if l.n.Load() == 0 {
-		return nil
-	}
-	l.mu.Lock()
-	var running []chan struct{}
-	for done := range l.set {
-		running = append(running, done)
-	}
-	l.mu.Unlock()
-	enough := time.After(leftWait)
-	for _, done := range running {
-		select {
-		case <-done:
-		case <-enough:
-			return nil
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"math/rand/v2"
 	"os"
 	"time"
 
@@ -22,7 +23,7 @@ const applicationID = 0x53594E43
 
 // migrationLockWait is for how long an Open waits for another one that is
 // migrating the same file.
-const migrationLockWait = 5 * time.Second
+const migrationLockWait = 10 * time.Second
 
 //go:embed migrations/*.sql
 var embedded embed.FS
@@ -38,11 +39,30 @@ var migrations = func() fs.FS {
 // migrate brings the schema of the file at path up to date, and makes the file
 // when there is none. While there is something to do it holds the file
 // exclusively: of two that start at once, one waits and finds nothing to do.
-func migrate(ctx context.Context, path string, steps fs.FS, log *slog.Logger) (err error) {
+func migrate(ctx context.Context, path string, steps fs.FS, log *slog.Logger) error {
 	if err := makeFile(path); err != nil {
 		return err
 	}
-	name, err := dsn(path, false, "locking_mode(EXCLUSIVE)")
+	deadline := time.Now().Add(migrationLockWait)
+	for {
+		err := migrateOnce(ctx, path, steps, log)
+		if !isLocked(err) || time.Now().After(deadline) {
+			return err
+		}
+		// Drawn anew each time, so that several that wait do not stay in step.
+		select {
+		case <-time.After(10*time.Millisecond + rand.N(20*time.Millisecond)): //nolint:gosec // no secret
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// migrateOnce does so unless another connection has the file: then it lets go
+// of what it has of it. One that waited with a shared lock, which its locking
+// mode keeps, and the one that it waits for would wait for each other.
+func migrateOnce(ctx context.Context, path string, steps fs.FS, log *slog.Logger) (err error) {
+	name, err := dsn(path, false, "busy_timeout(0)", "locking_mode(EXCLUSIVE)")
 	if err != nil {
 		return err
 	}
@@ -127,27 +147,9 @@ func checkVersion(ctx context.Context, path string, target int64) (version int64
 }
 
 // lockFile takes the file for its connection alone, marks it as ours and turns
-// on WAL. SQLite does not wait for an exclusive lock on a file in WAL mode, so
-// this does.
+// on WAL.
 func lockFile(ctx context.Context, db *sql.DB) error {
-	ctx, cancel := context.WithTimeout(ctx, migrationLockWait)
-	defer cancel()
-	retry := time.NewTicker(20 * time.Millisecond)
-	defer retry.Stop()
-	for {
-		_, err := db.ExecContext(context.WithoutCancel(ctx), fmt.Sprintf(
-			"BEGIN EXCLUSIVE; PRAGMA application_id=%d; COMMIT; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL", applicationID))
-		if err == nil {
-			return nil
-		}
-		if !isLocked(err) {
-			return err
-		}
-		_, _ = db.ExecContext(context.WithoutCancel(ctx), "ROLLBACK") // when it failed halfway
-		select {
-		case <-ctx.Done():
-			return err
-		case <-retry.C:
-		}
-	}
+	_, err := db.ExecContext(ctx, fmt.Sprintf(
+		"BEGIN EXCLUSIVE; PRAGMA application_id=%d; COMMIT; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL", applicationID))
+	return err
 }

@@ -95,7 +95,9 @@ func (w *writer) update(ctx context.Context, d store.Durability, fn func(tx stor
 		if j.state.CompareAndSwap(jobWaiting, jobGivenUp) {
 			return ctx.Err()
 		}
-		return syncline.Errorf(syncline.CodeUnavailable, "the write was running when its caller left, and may still commit: %w", ctx.Err())
+		// It runs, and writes to its caller's variables.
+		<-j.done
+		return j.err
 	}
 }
 
