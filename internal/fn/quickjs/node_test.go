@@ -88,4 +88,3 @@ func short(s string) string {
 	}
 	return s
 }
-

@@ -228,8 +228,14 @@ func TestLargePayloadsGoThrough(t *testing.T) {
 		n = 256 << 10
 	}
 	big := strings.Repeat("é", n)
-	h := host(func(_ context.Context, _ string, args json.RawMessage) (json.RawMessage, error) { return args, nil })
-	c := newCall(`const back = await nango.setMetadata({ big: input.big }); return back.metadata.big === input.big && input.big.length`)
+	var metadata json.RawMessage
+	h := host(func(_ context.Context, method string, args json.RawMessage) (json.RawMessage, error) {
+		if method == fn.MethodSetMetadata {
+			metadata = args
+		}
+		return metadata, nil
+	})
+	c := newCall(`await nango.setMetadata({ big: input.big }); const back = await nango.getMetadata(); return back.metadata.big === input.big && input.big.length`)
 	c.Input = json.RawMessage(`{"big":"` + big + `"}`)
 	if out, err := p.Run(t.Context(), c, h); err != nil || string(out) != fmt.Sprint(n) {
 		t.Errorf("got %.100s, %v", out, err)
