@@ -163,7 +163,7 @@ func memoryError(limits fn.Limits) error {
 // nullError is for a function that ended with null as its error: nearly always
 // QuickJS threw it for lack of memory.
 func nullError(limits fn.Limits) error {
-	return syncline.Errorf(syncline.CodeLimit, "the run threw null, as happens when no memory is left for an error: the limit is %d MiB", limits.Memory>>20).WithField(fn.LimitMemory).
+	return syncline.Errorf(syncline.CodeLimit, "the run used more than its %d MiB of memory: it threw null, as happens when none is left for an error", limits.Memory>>20).WithField(fn.LimitMemory).
 		WithHint("save records page by page instead of collecting them, or raise --run-memory-limit; if the function throws null by itself, throw an Error")
 }
 
