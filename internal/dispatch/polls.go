@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -27,8 +28,8 @@ type Polls struct {
 
 	left leftWork
 
-	mu      sync.Mutex
-	cancels map[int64]context.CancelCauseFunc
+	mu    sync.Mutex
+	looks map[int64][]chan struct{} // by instance, one for each running poll
 }
 
 var _ schedule.Poller = (*Polls)(nil)
@@ -39,26 +40,37 @@ var (
 	errLease = syncline.Errorf(syncline.CodeFenced, "the poll's lease was lost: this process could not extend it in time")
 )
 
-// Cancel ends the running poll of an instance, if there is one here.
+// Cancel ends the running poll of an instance whose epoch moved, if there is one
+// here. What has been claimed since goes on: a reset is told of after its commit,
+// when the poll that it asks for may have begun.
 func (p *Polls) Cancel(instanceID int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if cancel := p.cancels[instanceID]; cancel != nil {
-		cancel(errMoved)
+	for _, look := range p.looks[instanceID] {
+		select {
+		case look <- struct{}{}:
+		default: // it is about to look
+		}
 	}
 }
 
-func (p *Polls) enter(id int64, cancel context.CancelCauseFunc) (leave func()) {
+// enter makes a running poll known; what look gives says that it is to look
+// whether it still has its lease.
+func (p *Polls) enter(id int64) (look chan struct{}, leave func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.cancels == nil {
-		p.cancels = map[int64]context.CancelCauseFunc{}
+	if p.looks == nil {
+		p.looks = map[int64][]chan struct{}{}
 	}
-	p.cancels[id] = cancel
-	return func() {
+	look = make(chan struct{}, 1)
+	p.looks[id] = append(p.looks[id], look)
+	return look, func() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		delete(p.cancels, id)
+		rest := slices.DeleteFunc(p.looks[id], func(c chan struct{}) bool { return c == look })
+		if p.looks[id] = rest; len(rest) == 0 {
+			delete(p.looks, id)
+		}
 	}
 }
 
@@ -93,10 +105,10 @@ func (p *Polls) poll(ctx context.Context, c schedule.Claim) error {
 	h := host.NewPoll(p.Host, s, c.Lease, run, position)
 
 	runCtx, cancel := context.WithCancelCause(ctx)
-	leave := p.enter(s.Instance.ID, cancel)
+	look, leave := p.enter(s.Instance.ID)
 	done := make(chan struct{})
 	var beat sync.WaitGroup
-	beat.Go(func() { p.heartbeat(runCtx, done, c, cancel) })
+	beat.Go(func() { p.heartbeat(runCtx, done, look, c, cancel) })
 
 	call := p.newCall(s, run, fn.EntryExec)
 	call.Limits = p.limits(s, p.Wall, p.MostWall)
@@ -203,13 +215,15 @@ func lineage(r store.Reader, i *syncline.SyncInstance, run *syncline.Run) error 
 	return nil
 }
 
-// heartbeat extends the lease while the poll runs; a lost one ends the poll.
-func (p *Polls) heartbeat(ctx context.Context, done <-chan struct{}, c schedule.Claim, cancel context.CancelCauseFunc) {
+// heartbeat extends the lease while the poll runs; a lost one ends the poll. look
+// says that it may be lost.
+func (p *Polls) heartbeat(ctx context.Context, done, look <-chan struct{}, c schedule.Claim, cancel context.CancelCauseFunc) {
 	good := p.Clock.Now()
 	for {
 		select {
 		case <-done:
 			return
+		case <-look:
 		case <-p.Clock.After(p.Lease / 3):
 		}
 		now := p.Clock.Now()

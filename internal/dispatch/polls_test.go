@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -111,6 +112,34 @@ func TestAPollThatWasResetWhileItRanWritesNothingMore(t *testing.T) {
 	}
 	if i := w.instance(0); !i.TriggerPending || i.PollLease.Owner != "" && i.PollLease.Until.After(w.clock.Now()) {
 		t.Errorf("the next poll cannot start: %+v", i)
+	}
+}
+
+// A reset is told of after its commit, when the poll that it asked for may run.
+func TestWhatIsToldOfAResetEndsOnlyThePollBeforeIt(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1)
+	w.exec = func(ctx context.Context, _ fn.Host) error {
+		must(t, w.ctl.Trigger(t.Context(), w.env.ID, w.instances[0].ID, resetAll))
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	w.poll(t.Context(), 0)
+	if run := w.lastRun(0); run.Status != syncline.RunCanceled {
+		t.Errorf("the poll that was reset is %s", run.Status)
+	}
+	w.exec = func(ctx context.Context, h fn.Host) error {
+		before := w.instance(0).PollLease.Until
+		w.clock.Advance(time.Second)
+		w.polls.Cancel(w.instances[0].ID)
+		for w.instance(0).PollLease.Until.Equal(before) { // until it has looked
+			runtime.Gosched()
+		}
+		return save(ctx, h, `{"id":"1"}`)
+	}
+	w.poll(t.Context(), 0)
+	if run := w.lastRun(0); run.Status != syncline.RunSuccess || len(w.cache(0)) != 1 {
+		t.Errorf("the poll that the reset asked for is %s: %s", run.Status, run.Error)
 	}
 }
 
