@@ -102,6 +102,9 @@ func checkFunction(f *deployed) (wrong []*syncline.Error) {
 	if utf8.RuneCountInString(m.Description) > maxDescription || utf8.RuneCountInString(m.Version) > maxName {
 		bad("manifest.description", "the description or the version is too long (%d and %d characters are the most)", maxDescription, maxName)
 	}
+	if _, err := syncline.ParseValidation(string(m.Validation)); err != nil {
+		bad("manifest.validation", "%s", err)
+	}
 	switch {
 	case f.BundleHash != "" && f.Bundle != "":
 		bad("bundle", "have either bundle or bundle_hash")

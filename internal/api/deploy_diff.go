@@ -29,6 +29,8 @@ func difference(a, b *syncline.Manifest) []string {
 	text("version label", a.Version, b.Version)
 	text("event", a.Event, b.Event)
 	text("order", orLane(a.Order), orLane(b.Order))
+	text("validation", string(a.Validation), string(b.Validation))
+	text("limits", limitsText(a.Limits), limitsText(b.Limits))
 	for _, name := range slices.Sorted(maps.Keys(b.Models)) {
 		old, had := a.Models[name]
 		switch {
@@ -85,6 +87,18 @@ func orNone(s string) string {
 		return "none"
 	}
 	return s
+}
+
+// limitsText is limits for people; "" when none is said.
+func limitsText(l syncline.RunLimits) string {
+	if l == (syncline.RunLimits{}) {
+		return ""
+	}
+	b, err := json.Marshal(l)
+	if err != nil {
+		return ""
+	}
+	return string(b)
 }
 
 func orLane(order string) string {

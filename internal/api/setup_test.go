@@ -403,6 +403,8 @@ func TestDeploymentsThatAreRefused(t *testing.T) {
 		"an unknown order":                   {with(`"has_on_webhook":true`, `"has_on_webhook":true,"order":"random"`), "lane, object or none"},
 		"a history that is none":             {with(`"auto_start":true`, `"auto_start":true,"history":{"Issue":"long"}`), `"path":["functions","0","manifest","history","Issue"]`},
 		"a history of another model":         {with(`"auto_start":true`, `"auto_start":true,"history":{"Label":"30 days"}`), "which the sync does not have"},
+		"a validation that there is not":     {with(`"auto_start":true`, `"auto_start":true,"validation":"maybe"`), `"path":["functions","0","manifest","validation"]`},
+		"limits that cannot be":              {with(`"auto_start":true`, `"auto_start":true,"limits":{"wall":"1ms"}`), "limits.wall is less than 10ms"},
 		"a member that is not known":         {with(`"auto_start":true`, `"auto_start":true,"autostart":true`), "autostart"},
 		"the same twice":                     {deployment(issuesManifest, issuesManifest), "is there twice"},
 		"an empty bundle":                    {strings.Replace(deployment(issuesManifest), "var __syncline_fn = 1;", " ", 1), "the bundle is empty"},

@@ -81,7 +81,16 @@ func (s *Schema) addMeters(v any, path string) {
 		f.weight += len(l)
 	}
 	for kw, k := range keywords {
-		if sub, ok := node[kw]; ok {
+		sub, ok := node[kw]
+		if !ok {
+			continue
+		}
+		if members, named := sub.(map[string]any); named && k.holds == holdsMap {
+			for name, member := range members {
+				f.weight++
+				s.addMeters(member, path+"/"+kw+"/"+name)
+			}
+		} else {
 			_ = each(k.holds, sub, func(v any) error {
 				f.weight++
 				s.addMeters(v, path+"/"+kw)

@@ -48,6 +48,8 @@ type description struct {
 	RewindContested      bool                       `json:"rewindContested"`
 	History              map[string]string          `json:"history"`
 	IgnoredFields        map[string][]string        `json:"ignoredFields"`
+	Validation           string                     `json:"validation"`
+	Limits               json.RawMessage            `json:"limits"`
 	Problems             []struct{ Field, Name, Message, Hint string }
 }
 

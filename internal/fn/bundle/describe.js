@@ -54,6 +54,7 @@ const isStrings = (v) => Array.isArray(v) && v.every((s) => typeof s === 'string
     reconcile: string('reconcile', d.reconcile), rewindContested: d.rewindContested === true,
     history: byModel('history', d.history, models, (v) => typeof v === 'string', "history: { Issue: '90 days' }"),
     ignoredFields: byModel('ignoredFields', d.ignoredFields, models, isStrings, "ignoredFields: { Issue: ['last_viewed_at'] }"),
+    validation: string('validation', d.validation), limits: d.limits ?? undefined,
     problems: found,
   };
 }

@@ -60,6 +60,20 @@ func manifest(dir string, f found, d *description) (m syncline.Manifest, problem
 		Metadata: d.Metadata, Checkpoint: d.Checkpoint, Input: d.Input, Output: d.Output, Event: d.Event,
 		WebhookSubscriptions: d.WebhookSubscriptions, HasOnWebhook: d.HasOnWebhook, Scopes: d.Scopes, Order: d.Order, Source: f.file,
 	}
+	settings(&m, d, wrong, func(field, message, hint string) {
+		place := at(`\b` + field[strings.LastIndexByte(field, '.')+1:] + `\s*:`)
+		bad(place, message, hint)
+	})
+	for _, s := range schemasOf(&m) {
+		for _, path := range unchecked(s.schema) {
+			place := at(`\b` + s.name + `\b`)
+			if s.model {
+				place = at(modelPattern(s.name))
+			}
+			warn(place, ""+s.name+" has a pattern at "+path+" that cannot be checked: whatever is there is taken",
+				"it uses what only JavaScript's own engine knows; use another pattern, or refine in exec")
+		}
+	}
 	switch d.Engine {
 	case "", syncline.EngineQuickJS, syncline.EngineNode:
 	default:
