@@ -108,6 +108,7 @@ Exit codes: 0 done; 1 failed; 2 wrong input, settings or project; 3 not found; 4
 		versionCommand(s),
 		workerCommand(s),
 		variablesCommand(s),
+		settingsCommand(s),
 		dryrunCommand(s),
 		actionCommand(s),
 	)
