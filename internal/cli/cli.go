@@ -109,6 +109,7 @@ Exit codes: 0 done; 1 failed; 2 wrong input, settings or project; 3 not found; 4
 		workerCommand(s),
 		variablesCommand(s),
 		settingsCommand(s),
+		syncCommand(s),
 		dryrunCommand(s),
 		actionCommand(s),
 	)

@@ -109,6 +109,7 @@ func TestThePagesInABrowser(t *testing.T) {
 		return err
 	}), chromedp.Navigate(srv.URL+"/"))
 	title := look(t, ctx, chromedp.Title())
+	overview := look(t, ctx, chromedp.Text(chromedp.CSS("main")))
 	shot("overview")
 
 	do(chromedp.Click(`//a[.//h2[text()="GitHub"]]`), chromedp.WaitVisible(chromedp.ID("endpoints")))
@@ -140,6 +141,10 @@ func TestThePagesInABrowser(t *testing.T) {
 		"the webhook URL":        {url, "https://sync.example.com/webhook/11111111-2222-4333-8444-555555555555/github"},
 		"the frequency":          {endpoints, "every 30s"},
 		"the subscriptions":      {endpoints, "issue_comment"},
+		"a stall's checkpoint":   {endpoints, `{"page":7}`},
+		"a stall's reason":       {endpoints, "it ran longer than 30m"},
+		"what clears a stall":    {endpoints, `syncline sync trigger "github" issues::eu -c CONNECTION`},
+		"stalls on the overview": {overview, "github/issues::eu"},
 		"a hostile subscription": {endpoints, hostile},
 		"the run's path":         {path, "/ui/runs/" + w.runs[1]},
 		"the logs":               {logs, "fetching acme/app, page 1"},

@@ -102,6 +102,16 @@ func (w *world) fill(tx store.Tx) error {
 	if _, err := tx.EnsureInstance(&inst); err != nil {
 		return err
 	}
+	stalled := syncline.SyncInstance{UUID: syncline.NewUUID(), EnvironmentID: dev.ID, ConnectionID: connections[2].ID, FunctionID: functions[0].ID, Variant: "eu",
+		State: syncline.InstanceStarted, CreatedAt: now}
+	if _, err := tx.EnsureInstance(&stalled); err != nil {
+		return err
+	}
+	stalled.PollCheckpoint = json.RawMessage(`{"page":7}`)
+	stalled.Progress = syncline.Progress{Stuck: 5, StalledAt: now.Add(-3 * time.Hour), Reason: "it ran longer than 30m " + hostile}
+	if err := tx.UpdateInstance(&stalled); err != nil {
+		return err
+	}
 	for i, r := range []syncline.Run{
 		{Kind: syncline.RunPoll, Status: syncline.RunSuccess, SyncType: syncline.SyncInitial, ConnectionID: connections[0].ID,
 			Models: map[string]syncline.ModelResult{"Issue": {Added: 240, Updated: 3, Deleted: 1, Unchanged: 12}, "Label": {Added: 9, Skipped: 2, Contested: 1}}, Warnings: []string{"an update named an unknown id " + hostile}},
@@ -180,14 +190,14 @@ func TestPagesShowWhatThereIs(t *testing.T) {
 		want   []string
 	}{
 		"the overview lists integrations": {"/", 200, []string{">GitHub</h2>", "/ui/integrations/github?env=dev", "/ui/integrations/evil%20key?env=dev", "running",
-			"Held deletes", "90 of 120", "syncline deletes confirm 1"}},
+			"Held deletes", "90 of 120", "syncline deletes confirm 1", "Stalled syncs", "3 h ago", "github/issues::eu", "it ran longer than 30m"}},
 		"the overview has another path":    {"/ui/", 200, []string{">GitHub</h2>"}},
 		"another environment":              {"/?env=prod", 200, []string{"Stripe of prod", "Nothing has run yet"}},
 		"an integration without endpoints": {"/ui/integrations/stripe?env=prod", 200, []string{"No function is deployed", "No webhook has arrived", "None yet"}},
 		"an integration with its endpoints": {"/ui/integrations/github?env=dev", 200, []string{
 			"https://sync.example.com/webhook/11111111-2222-4333-8444-555555555555/github", "<code>Issue</code>", "<code>Label</code>", "every 30s", "1 connection has", "version 2",
 			"<code>issue_comment</code>", "3 connections", "+240", "~3", "−1", "2 skipped", "1 contested", "1m23s", "412 µs", "try 2", "502 Bad Gateway", "no deployed sync subscribes to star",
-			"1 dead", "2 redeliveries", "create-issue", "It has not run yet"}},
+			"1 dead", "2 redeliveries", "1 <span class=\"badge bad\">stalled</span>", "{&#34;page&#34;:7}", `syncline sync trigger "github" issues::eu -c CONNECTION`, "create-issue", "It has not run yet"}},
 		"a run with its logs":        {"/ui/runs/" + w.runs[1] + "?env=dev", 200, []string{"reading &#39;title&#39;", "script_error", "fetching acme/app, page 1", "900 ms", "&#34;remaining&#34;:4998"}},
 		"a run with its warnings":    {"/ui/runs/" + w.runs[0], 200, []string{"an update named an unknown id"}},
 		"a run that runs":            {"/ui/runs/" + w.runs[4], 200, []string{"still running"}},

@@ -52,7 +52,56 @@ type overviewPage struct {
 	Integrations []integrationRow
 	Deliveries   []stateCount
 	Held         []heldRow
+	Stalled      []stallRow
 	Runs         runTable
+}
+
+// stallRow is a sync whose polls do not get on for a connection.
+type stallRow struct {
+	syncline.SyncInstance
+	Sync, Integration, IntegrationLink, Connection string
+	Checkpoint                                     string // as JSON; "" for none
+}
+
+// Variants are named as GET /records names them.
+func (r stallRow) Name() string {
+	if r.Variant == syncline.BaseVariant {
+		return r.Sync
+	}
+	return r.Sync + "::" + r.Variant
+}
+
+// stalledOnPage is how many of them one page shows.
+const stalledOnPage = 20
+
+// stalled are the stalled syncs of an environment, or of one function.
+func (n *names) stalled(f store.InstanceFilter) (rows []stallRow, err error) {
+	env := n.v.Env.ID
+	f.Stalled = true
+	list, err := n.r.Instances(env, f)
+	if err != nil {
+		return nil, err
+	}
+	slices.SortStableFunc(list, func(a, b syncline.SyncInstance) int { return a.Progress.StalledAt.Compare(b.Progress.StalledAt) })
+	for _, inst := range list[:min(len(list), stalledOnPage)] {
+		row := stallRow{SyncInstance: inst, Checkpoint: string(inst.PollCheckpoint)}
+		sync, err := once(n.functions, env, inst.FunctionID, n.r.Function)
+		if err != nil {
+			return nil, err
+		}
+		i, err := once(n.integrations, env, sync.IntegrationID, n.r.Integration)
+		if err != nil {
+			return nil, err
+		}
+		k, err := once(n.connections, env, inst.ConnectionID, n.r.Connection)
+		if err != nil {
+			return nil, err
+		}
+		row.Sync, row.Integration, row.Connection = sync.Name, i.UniqueKey, k.ConnectionID
+		row.IntegrationLink = n.v.link("integrations", i.UniqueKey)
+		rows = append(rows, row)
+	}
+	return rows, nil
 }
 
 // heldRow is deletes that wait for somebody to decide.
@@ -140,6 +189,9 @@ func (h *dash) overview(r store.Reader, v *viewer, _ *http.Request) (string, any
 	if p.Held, err = heldDeletes(r, env); err != nil {
 		return "", nil, err
 	}
+	if p.Stalled, err = names.stalled(store.InstanceFilter{}); err != nil {
+		return "", nil, err
+	}
 	runs, err := r.Runs(env, store.RunFilter{Page: store.Page{Limit: runsOfOverview}})
 	if err != nil {
 		return "", nil, err
@@ -167,6 +219,8 @@ type endpoint struct {
 	Models          []string
 	Started, Paused int // its instances
 	Frequencies     int // how many instances have one of their own
+	Stalls          int // how many instances are stalled
+	Stalled         []stallRow
 	Runs            runTable
 }
 
@@ -213,6 +267,14 @@ func (h *dash) integration(r store.Reader, v *viewer, req *http.Request) (string
 			}
 			if inst.FrequencyOverride != "" {
 				e.Frequencies++
+			}
+			if inst.Progress.Stalled() {
+				e.Stalls++
+			}
+		}
+		if e.Stalls > 0 {
+			if e.Stalled, err = names.stalled(store.InstanceFilter{FunctionID: f.ID}); err != nil {
+				return "", nil, err
 			}
 		}
 		runs, err := r.Runs(env, store.RunFilter{FunctionID: f.ID, Page: store.Page{Limit: runsOfFunction}})

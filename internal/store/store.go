@@ -221,6 +221,7 @@ type InstanceFilter struct {
 	ConnectionID int64 // internal id
 	FunctionID   int64
 	Variant      string
+	Stalled      bool // only those whose polls do not get on
 }
 
 // InstanceReader reads sync instances. Deleted ones are not found.

@@ -184,7 +184,7 @@ func (r *reader) Instances(env int64, f store.InstanceFilter) ([]syncline.SyncIn
 	}
 	return each(&r.instances, func(i syncline.SyncInstance) bool {
 		return i.EnvironmentID == env && i.DeletedAt.IsZero() && (f.ConnectionID == 0 || i.ConnectionID == f.ConnectionID) &&
-			(f.FunctionID == 0 || i.FunctionID == f.FunctionID) && (f.Variant == "" || i.Variant == f.Variant)
+			(f.FunctionID == 0 || i.FunctionID == f.FunctionID) && (f.Variant == "" || i.Variant == f.Variant) && (!f.Stalled || i.Progress.Stalled())
 	}), nil
 }
 

@@ -44,6 +44,9 @@ func (r *reader) Instances(env int64, f store.InstanceFilter) ([]syncline.SyncIn
 	if f.Variant != "" {
 		w.add(` AND variant = ?`, f.Variant)
 	}
+	if f.Stalled {
+		w.add(` AND progress::jsonb ->> 'stalled_at' IS NOT NULL`)
+	}
 	w.add(` ORDER BY id`)
 	return all(r, w.sql.String(), scanInstance, w.args...)
 }

@@ -44,6 +44,9 @@ func (r *reader) Instances(env int64, f store.InstanceFilter) ([]syncline.SyncIn
 	if f.Variant != "" {
 		where, args = where+` AND variant = ?`, append(args, f.Variant)
 	}
+	if f.Stalled {
+		where += ` AND json_extract(progress, '$.stalled_at') IS NOT NULL`
+	}
 	return all(r, `SELECT `+instanceColumns+where+` ORDER BY id`, scanInstance, args...)
 }
 

@@ -96,13 +96,16 @@ var instanceTests = []test{
 		w.fails(syncline.CodeNotFound, func(tx store.Tx) error { return tx.DeleteInstance(w.env.ID, w.instance.ID, start) })
 		w.fails(syncline.CodeNotFound, func(tx store.Tx) error { _, err := tx.Lane(w.env.ID, w.instance.ID); return err })
 	}},
-	{"instances are listed by connection, function and variant", func(t *testing.T, w *world) {
+	{"instances are listed by connection, function and variant, and when they are stalled", func(t *testing.T, w *world) {
 		var b, variant syncline.SyncInstance
 		w.update(func(tx store.Tx) error {
 			c := w.newConnection(tx, "customer-2")
 			b = w.newInstance(tx, c.ID, w.function.ID, "")
 			variant = w.newInstance(tx, w.connection.ID, w.function.ID, "eu")
-			return nil
+			b.Progress = syncline.Progress{Stuck: 3, StalledAt: seconds(2), Reason: "it computed too long"}
+			variant.Progress = syncline.Progress{Continued: 1, Stuck: 1, Reason: "stalled_at"}
+			w.ok(tx.UpdateInstance(&b))
+			return tx.UpdateInstance(&variant)
 		})
 		for name, c := range map[string]struct {
 			filter store.InstanceFilter
@@ -111,6 +114,7 @@ var instanceTests = []test{
 			"all":        {store.InstanceFilter{}, []syncline.SyncInstance{w.instance, b, variant}},
 			"connection": {store.InstanceFilter{ConnectionID: w.connection.ID}, []syncline.SyncInstance{w.instance, variant}},
 			"function":   {store.InstanceFilter{FunctionID: w.function.ID + 1}, nil},
+			"stalled":    {store.InstanceFilter{Stalled: true}, []syncline.SyncInstance{b}},
 			"variant":    {store.InstanceFilter{Variant: "base", ConnectionID: b.ConnectionID}, []syncline.SyncInstance{b}},
 		} {
 			same(t, name, read(w, func(r store.Reader) ([]syncline.SyncInstance, error) { return r.Instances(w.env.ID, c.filter) }), c.want)
