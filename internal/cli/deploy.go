@@ -106,7 +106,7 @@ What came of the functions is kept in node_modules/.cache/syncline, and only tho
 	f.BoolVar(&d.dryRun, "dry-run", false, "Show what would change, and change nothing")
 	f.BoolVar(&d.allowDestructive, "allow-destructive", false, "Delete functions that are not in the project without asking")
 	f.BoolVar(&d.keepMissing, "keep-missing", false, "Leave functions that are not in the project as they are")
-	f.StringVar(&d.engine, "engine", string(syncline.EngineQuickJS), "Engine of functions that name none: quickjs, node, or auto (node for those that need it)")
+	f.StringVar(&d.engine, "engine", string(bundle.EngineAuto), "Engine of functions that name none: quickjs, node, or auto (quickjs, and node for those that need Node's own modules)")
 	f.BoolVar(&d.anew, "no-cache", false, "Bundle every function anew, also those whose files did not change")
 	f.BoolVar(&d.asJSON, "json", false, "Print the changes as JSON")
 	return cmd
