@@ -6,6 +6,9 @@
   const { parentPort, workerData } = require('node:worker_threads');
   const vm = require('node:vm');
   const net = require('node:net');
+  const http = require('node:http');
+  const https = require('node:https');
+  const { Duplex } = require('node:stream');
   const dgram = require('node:dgram');
   const dns = require('node:dns');
   const { isBuiltin } = require('node:module');
@@ -26,7 +29,7 @@
   }
   const deny = (object, name, value) => Object.defineProperty(object, name, { value, configurable: false, writable: false });
 
-  const network = 'it has no network of its own; use nango.get, nango.post …, or nango.uncontrolledFetch';
+  const network = 'it has no network of its own; use nango.get, nango.post …, fetch, or a package that speaks HTTP';
   for (const [object, what, names] of [
     [net.Socket.prototype, 'a connection', ['connect']],
     [net.Server.prototype, 'a server', ['listen']],
@@ -114,6 +117,67 @@
 
   vm.runInThisContext(workerData.host, { filename: 'nango' });
   const { run, settle } = globalThis.__syncline;
+
+  // ---- HTTP of packages ----
+
+  // What packages send with Node's http and https goes to the host, as what
+  // nango.uncontrolledFetch sends does: a connection ends at a server in this
+  // thread, which asks the host.
+  const { fetch } = globalThis;
+  class End extends Duplex {
+    other;
+    #written;
+    _read() {
+      const written = this.#written;
+      this.#written = undefined;
+      written?.();
+    }
+    _write(chunk, _, written) {
+      if (this.other.destroyed || chunk.length === 0) return process.nextTick(written);
+      this.other.#written = written;
+      this.other.push(chunk);
+    }
+    _final(done) {
+      this.other.push(null);
+      done();
+    }
+    _destroy(error, done) {
+      if (!this.other.destroyed) process.nextTick(() => this.other.destroy());
+      done(error);
+    }
+    setKeepAlive() { return this; }
+    setNoDelay() { return this; }
+    setTimeout() { return this; }
+    ref() { return this; }
+    unref() { return this; }
+  }
+  const inner = http.createServer({ keepAliveTimeout: 0, requestTimeout: 0, headersTimeout: 0, maxHeaderSize: 1 << 20 }, async (request, response) => {
+    const { socket } = request;
+    try {
+      const parts = [];
+      for await (const part of request) parts.push(part);
+      const headers = { ...request.headers };
+      for (const name of ['host', 'connection', 'keep-alive', 'content-length', 'transfer-encoding', 'accept-encoding', 'expect']) delete headers[name];
+      const answer = await fetch(new URL(request.url, socket.origin).href, { method: request.method, headers, body: parts.length > 0 ? Buffer.concat(parts) : undefined });
+      const body = Buffer.from(await answer.arrayBuffer());
+      const left = [...answer.headers].filter(([name]) => !['connection', 'content-encoding', 'content-length', 'transfer-encoding'].includes(name.toLowerCase()));
+      response.writeHead(answer.status, answer.statusText, [...left, ['content-length', String(body.length)], ['connection', 'close']].flat());
+      response.end(body);
+    } catch (e) {
+      socket.other.destroy(Object.assign(new Error(e.message), { code: e.code ?? 'ECONNREFUSED' }));
+    }
+  });
+  for (const [agent, scheme] of [[http.Agent, 'http'], [https.Agent, 'https']]) {
+    agent.prototype.createConnection = (options) => {
+      const near = new End(), far = new End();
+      near.other = far;
+      far.other = near;
+      far.origin = `${scheme}://${options.host}:${options.port}`;
+      inner.emit('connection', far);
+      process.nextTick(() => near.emit(scheme === 'https' ? 'secureConnect' : 'connect'));
+      return near;
+    };
+  }
 
   // Timers are Node's own, which packages rely upon; those of a run end with it.
   const maxTimers = 1000;
