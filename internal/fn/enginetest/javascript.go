@@ -16,6 +16,7 @@ import (
 
 	"syncline"
 	"syncline/internal/fn"
+	"syncline/internal/fn/gofn"
 )
 
 // JavaScript holds an engine to all that functions in JavaScript rely upon. It is
@@ -23,6 +24,12 @@ import (
 func JavaScript(t *testing.T, engine syncline.Engine, runner fn.Runner) {
 	t.Helper()
 	s := &suite{engine, runner}
+	t.Run("the contract of all engines", func(t *testing.T) {
+		t.Parallel()
+		Contract(t, func(_ *testing.T, javaScript string, _ gofn.Handler) (fn.Runner, fn.Call) {
+			return runner, s.call(newCall(javaScript))
+		})
+	})
 	for name, test := range map[string]func(t *testing.T, s *suite){
 		"what a function returns comes back":                      testWhatAFunctionReturnsComesBack,
 		"errors say what went wrong":                              testErrorsSayWhatWentWrong,

@@ -215,6 +215,7 @@ async function begin(run) {
     message.library = library && { text: library.text, cached: library.cached };
   }
   run.base = thread.worker.performance.eventLoopUtilization().active;
+  if (run.input.length > run.limits.Memory / 2) return fail(run, memoryError(run));
   thread.worker.postMessage(message);
 }
 
@@ -269,7 +270,9 @@ function said(thread, m) {
           const w = wireOf(text);
           text = JSON.stringify(w.kind === 'host' ? { name: w.name, message: w.message, code: w.code, netCode: w.netCode } : { message: w.message, code: w.code });
         }
-        thread.worker.postMessage({ type: 'settle', id: m.id, ok, text });
+        // A thread whose heap a text does not fit into takes the process with it.
+        if (text.length > run.limits.Memory / 2) fail(run, memoryError(run));
+        else thread.worker.postMessage({ type: 'settle', id: m.id, ok, text });
       });
       break;
     }
