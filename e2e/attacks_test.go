@@ -153,3 +153,49 @@ func TestAttacksEndAloneAndLanesGoOn(t *testing.T) {
 		})
 	}
 }
+
+// A function that needs Node's own modules is deployed for Node by itself; where
+// there is none the deployment is refused and says what to do.
+func TestAFunctionThatNeedsNodeRunsThere(t *testing.T) {
+	t.Parallel()
+	const source = `import { createAction } from 'nango';
+import * as z from 'zod';
+import { gunzipSync, gzipSync } from 'node:zlib';
+
+export default createAction({
+    description: 'Packs and unpacks',
+    input: z.string(),
+    output: z.string(),
+    exec: async (nango, input) => gunzipSync(gzipSync(input)).toString() + ' on ' + (process.versions.node ? 'node' : 'another')
+});
+`
+	write := func(w *world) string {
+		dir := w.project("webhooks")
+		w.ok(os.MkdirAll(filepath.Join(dir, "github/actions"), 0o700))
+		w.ok(os.WriteFile(filepath.Join(dir, "github/actions/pack.ts"), []byte(source), 0o600))
+		w.ok(os.WriteFile(filepath.Join(dir, "index.ts"), []byte("import './github/syncs/events.js';\nimport './github/actions/pack.js';\n"), 0o600))
+		return dir
+	}
+	t.Run("with Node.js", func(t *testing.T) {
+		t.Parallel()
+		if _, err := exec.LookPath("node"); err != nil {
+			t.Skip("there is no Node.js here: ", err)
+		}
+		w := newWorld(t, binary)
+		w.startIn(write(w))
+		var out string
+		w.ok(w.trigger("pack", "é", &out))
+		if out != "é on node" {
+			t.Errorf("the action returned %q", out)
+		}
+	})
+	t.Run("without", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t, binary, "--node", filepath.Join(t.TempDir(), "node"))
+		w.startIn(w.project("webhooks"))
+		out, err := w.server.Deploy(w.context(), write(w))
+		if err == nil || !strings.Contains(err.Error()+out, "Node.js is not there") || !strings.Contains(err.Error()+out, "--node") {
+			t.Errorf("the deployment said %s, %v", out, err)
+		}
+	})
+}

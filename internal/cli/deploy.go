@@ -112,6 +112,9 @@ What came of the functions is kept in node_modules/.cache/syncline, and only tho
 	return cmd
 }
 
+// maxOnNode is how many functions that run on Node.js are named.
+const maxOnNode = 10
+
 func (d *deployer) progress(format string, args ...any) {
 	fmt.Fprintf(d.Err, format+"\n", args...)
 }
@@ -137,6 +140,19 @@ func (d *deployer) deploy(ctx context.Context, dir string) error {
 		d.print(w, "warning: ")
 	}
 	d.progress("%s bundled in %s.", plural(len(built.functions), "function"), time.Since(began).Round(time.Millisecond))
+	var onNode []string
+	for i := range built.functions {
+		if m := &built.functions[i].Manifest; m.Engine == syncline.EngineNode {
+			onNode = append(onNode, m.Integration+"/"+m.Name)
+		}
+	}
+	if len(onNode) > 0 {
+		rest := ""
+		if n := len(onNode) - maxOnNode; n > 0 {
+			onNode, rest = onNode[:maxOnNode], fmt.Sprintf(" and %d more", n)
+		}
+		d.progress("On Node.js: %s%s.", strings.Join(onNode, ", "), rest)
+	}
 
 	request := requestOf(built.functions)
 	request.DryRun = true
