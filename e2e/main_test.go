@@ -149,6 +149,12 @@ func (w *world) ok(err error) {
 // start starts the server, sets everything up and deploys a project.
 func (w *world) start(project string) {
 	w.t.Helper()
+	w.startIn(w.project(project))
+}
+
+// startIn is start with a project in a folder, deployed with further arguments.
+func (w *world) startIn(dir string, args ...string) {
+	w.t.Helper()
 	ctx := w.context()
 	_, err := w.server.Start(ctx)
 	w.ok(err)
@@ -158,7 +164,7 @@ func (w *world) start(project string) {
 	w.app.SetKey(key)
 	w.webhook, err = w.client.WebhookURL(ctx, integration)
 	w.ok(err)
-	_, err = w.server.Deploy(ctx, w.project(project))
+	_, err = w.server.Deploy(ctx, dir, args...)
 	w.ok(err)
 }
 

@@ -54,6 +54,9 @@ type Deps struct {
 	// Compiled reports whether a function is compiled into this process; nil: none
 	// is. It cannot be deployed over.
 	Compiled func(kind syncline.FunctionType, integration, name string) bool
+	// Node reports why functions of the engine node cannot run here, nil when they
+	// can; a nil func: they cannot.
+	Node func(ctx context.Context) error
 	// Metrics serves GET /metrics; nil: there is none.
 	Metrics http.Handler
 	// Replica is a copy of Store that reads of records go to, as far as it has

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	"syncline"
@@ -31,8 +33,10 @@ var (
 )
 
 // checkDeployment checks every function and names all that is wrong, so that
-// one deploy is enough to find every mistake.
-func checkDeployment(functions []deployed) error {
+// one deploy is enough to find every mistake. node is asked once whether functions
+// of the engine node can run.
+func checkDeployment(functions []deployed, node func() error) error {
+	node = sync.OnceValue(node)
 	if len(functions) > maxFunctions {
 		return invalid("functions", "the deployment has %d functions; the most is %d", len(functions), maxFunctions)
 	}
@@ -41,7 +45,7 @@ func checkDeployment(functions []deployed) error {
 	for i := range functions {
 		f := &functions[i]
 		at := fmt.Sprintf("functions.%d", i)
-		for _, err := range checkFunction(f) {
+		for _, err := range checkFunction(f, node) {
 			wrong = append(wrong, err.WithField(strings.TrimSuffix(at+"."+err.Field, ".")))
 		}
 		id := fmt.Sprintf("%s %s of %s", f.Manifest.Type, f.Manifest.Name, f.Manifest.Integration)
@@ -77,7 +81,7 @@ func label(m *syncline.Manifest) string {
 }
 
 // checkFunction lists what is wrong with one function, with fields relative to it.
-func checkFunction(f *deployed) (wrong []*syncline.Error) {
+func checkFunction(f *deployed, node func() error) (wrong []*syncline.Error) {
 	m := &f.Manifest
 	who := label(m)
 	bad := func(field, format string, args ...any) {
@@ -96,8 +100,12 @@ func checkFunction(f *deployed) (wrong []*syncline.Error) {
 	}
 	switch m.Engine {
 	case "", syncline.EngineQuickJS, syncline.EngineGo:
+	case syncline.EngineNode:
+		if err := node(); err != nil {
+			bad("manifest.engine", "it is for the engine node, and this server cannot run it: %v", err)
+		}
 	default:
-		bad("manifest.engine", "this server does not have the engine %q; it has quickjs", m.Engine)
+		bad("manifest.engine", "there is no engine %q; it is one of: quickjs, node", m.Engine)
 	}
 	if utf8.RuneCountInString(m.Description) > maxDescription || utf8.RuneCountInString(m.Version) > maxName {
 		bad("manifest.description", "the description or the version is too long (%d and %d characters are the most)", maxDescription, maxName)
@@ -124,6 +132,14 @@ func checkFunction(f *deployed) (wrong []*syncline.Error) {
 		bad("manifest.event", "the event is missing")
 	}
 	return wrong
+}
+
+// nodeMissing says why functions of the engine node cannot run here.
+func (s *server) nodeMissing(ctx context.Context) error {
+	if s.Node == nil {
+		return errors.New("it was built without that engine")
+	}
+	return s.Node(ctx)
 }
 
 // checkBundle says what is wrong with a bundle's source, or "".

@@ -130,7 +130,7 @@ func (s *server) deploy(c *call) (reply, error) {
 	if in.Functions == nil {
 		return reply{}, as(badBody, invalid("functions", "functions is missing"))
 	}
-	if err := checkDeployment(in.Functions); err != nil {
+	if err := checkDeployment(in.Functions, func() error { return s.nodeMissing(c.Context()) }); err != nil {
 		return reply{}, as(badBody, err)
 	}
 	if err := s.checkCompiled(in.Functions); err != nil {

@@ -409,7 +409,8 @@ func TestDeploymentsThatAreRefused(t *testing.T) {
 		"the same twice":                     {deployment(issuesManifest, issuesManifest), "is there twice"},
 		"an empty bundle":                    {strings.Replace(deployment(issuesManifest), "var __syncline_fn = 1;", " ", 1), "the bundle is empty"},
 		"an action with webhooks":            {with(`"type":"sync"`, `"type":"action"`), "only syncs take webhooks"},
-		"an engine that there is not":        {deployment(`{"type":"action","name":"a","integration":"github","auto_start":false,"engine":"node"}`), "does not have the engine"},
+		"an engine that there is not":        {deployment(`{"type":"action","name":"a","integration":"github","auto_start":false,"engine":"deno"}`), "there is no engine"},
+		"an engine that is not installed":    {deployment(`{"type":"action","name":"a","integration":"github","auto_start":false,"engine":"node"}`), "for the engine node, and this server cannot run it"},
 		"an on-event without its event":      {deployment(`{"type":"on-event","name":"a","integration":"github","auto_start":false}`), "the event is missing"},
 	} {
 		list = append(list, scenario{name: name, method: "POST", path: "/deployments", body: c.body, status: 400, want: []string{`"code":"invalid_body"`, c.want}})

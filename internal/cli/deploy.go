@@ -106,11 +106,14 @@ What came of the functions is kept in node_modules/.cache/syncline, and only tho
 	f.BoolVar(&d.dryRun, "dry-run", false, "Show what would change, and change nothing")
 	f.BoolVar(&d.allowDestructive, "allow-destructive", false, "Delete functions that are not in the project without asking")
 	f.BoolVar(&d.keepMissing, "keep-missing", false, "Leave functions that are not in the project as they are")
-	f.StringVar(&d.engine, "engine", string(syncline.EngineQuickJS), "Engine of functions that name none: quickjs, node, or auto (node for those that need it)")
+	f.StringVar(&d.engine, "engine", string(bundle.EngineAuto), "Engine of functions that name none: quickjs, node, or auto (quickjs, and node for those that need Node's own modules)")
 	f.BoolVar(&d.anew, "no-cache", false, "Bundle every function anew, also those whose files did not change")
 	f.BoolVar(&d.asJSON, "json", false, "Print the changes as JSON")
 	return cmd
 }
+
+// maxOnNode is how many functions that run on Node.js are named.
+const maxOnNode = 10
 
 func (d *deployer) progress(format string, args ...any) {
 	fmt.Fprintf(d.Err, format+"\n", args...)
@@ -137,6 +140,19 @@ func (d *deployer) deploy(ctx context.Context, dir string) error {
 		d.print(w, "warning: ")
 	}
 	d.progress("%s bundled in %s.", plural(len(built.functions), "function"), time.Since(began).Round(time.Millisecond))
+	var onNode []string
+	for i := range built.functions {
+		if m := &built.functions[i].Manifest; m.Engine == syncline.EngineNode {
+			onNode = append(onNode, m.Integration+"/"+m.Name)
+		}
+	}
+	if len(onNode) > 0 {
+		rest := ""
+		if n := len(onNode) - maxOnNode; n > 0 {
+			onNode, rest = onNode[:maxOnNode], fmt.Sprintf(" and %d more", n)
+		}
+		d.progress("On Node.js: %s%s.", strings.Join(onNode, ", "), rest)
+	}
 
 	request := requestOf(built.functions)
 	request.DryRun = true

@@ -100,7 +100,7 @@ func (d *devLoop) print(format string, args ...any) {
 }
 
 func (d *devLoop) run(ctx context.Context) (err error) {
-	if d.builder, err = bundle.NewBuilder(bundle.Options{Dir: d.dir, Cache: true}); err != nil {
+	if d.builder, err = bundle.NewBuilder(bundle.Options{Dir: d.dir, Engine: bundle.EngineAuto, Cache: true}); err != nil {
 		return err
 	}
 	defer d.builder.Close()

@@ -30,7 +30,7 @@ type dryRun struct {
 	target target
 
 	dir, integration, function, connection string
-	kind, variant, engine, standin         string
+	kind, variant, engine, node, standin   string
 	metadata, checkpoint, input, webhook   string
 	lastSyncDate                           string
 	save, asJSON, verbose                  bool
@@ -76,6 +76,7 @@ With --standin no server is asked: requests go to an address of your own, or are
 	f.StringVar(&d.lastSyncDate, "last-sync-date", "", "What nango.lastSyncDate is, in RFC 3339 (2026-01-31 or 2026-01-31T10:00:00Z)")
 	f.StringVar(&d.variant, "variant", syncline.BaseVariant, "Variant of the sync")
 	f.StringVar(&d.engine, "engine", "auto", "Engine that runs the function: quickjs, node, or auto")
+	bindNode(f, &d.node)
 	f.DurationVar(&d.timeout, "timeout", 30*time.Minute, "Longest time that the function may take")
 	f.BoolVar(&d.save, "save-fixture", false, "Record the run in INTEGRATION/tests/FUNCTION.test.json")
 	f.BoolVar(&d.asJSON, "json", false, "Print what came of it as JSON at the end")
@@ -95,11 +96,11 @@ func (d *dryRun) run(ctx context.Context) error {
 	}
 	recorder := fixture.NewRecorder(host)
 	command, workers := workerProcesses()
-	pool := worker.NewPool(worker.Options{Command: command, Workers: 1, Slots: 1})
+	runner, closeRunner := newRunner(worker.Options{Command: command, Workers: 1, Slots: 1}, d.node)
 	began := time.Now()
-	output, ended := pool.Run(ctx, *call, recorder)
+	output, ended := runner.Run(ctx, *call, recorder)
 	took := time.Since(began)
-	pool.Close() // before its memory is asked for
+	closeRunner() // before its memory is asked for
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -284,10 +285,10 @@ func (d *dryRun) saveFixture(ctx context.Context, recorder *fixture.Recorder, ca
 		return err
 	}
 	command, _ := workerProcesses()
-	pool := worker.NewPool(worker.Options{Command: command, Workers: 1, Slots: 1})
-	defer pool.Close()
+	runner, closeRunner := newRunner(worker.Options{Command: command, Workers: 1, Slots: 1}, d.node)
+	defer closeRunner()
 	results, err := fixture.Run(ctx, found.Cases, fixture.Options{
-		Dir: d.dir, Runner: pool, Engine: syncline.Engine(d.engine), Paginate: fixture.Pagination(d.dir, provider.Builtin()),
+		Dir: d.dir, Runner: runner, Engine: syncline.Engine(d.engine), Paginate: fixture.Pagination(d.dir, provider.Builtin()),
 	})
 	if err != nil {
 		return err

@@ -16,6 +16,7 @@ import (
 
 	"syncline"
 	"syncline/internal/fixture"
+	"syncline/internal/fn"
 	"syncline/internal/fn/worker"
 	"syncline/internal/provider"
 )
@@ -25,7 +26,7 @@ type tester struct {
 	Streams
 	dir            string
 	filters        []string
-	engine         string
+	engine, node   string
 	update, asJSON bool
 	verbose        bool
 	workers        int
@@ -61,6 +62,7 @@ nango.getConnection and its kin return, the time. Neither vitest nor Node is nee
 	f := cmd.Flags()
 	f.StringArrayVarP(&t.filters, "filter", "f", nil, "Only fixtures whose integration/name has this in it, or matches it where it has * or ?; may be repeated")
 	f.StringVar(&t.engine, "engine", "auto", "Engine that runs the functions: quickjs, node, or auto (quickjs, and node for those that need Node's own modules)")
+	bindNode(f, &t.node)
 	f.BoolVarP(&t.update, "update", "u", false, "Rewrite what fixtures expect to what the functions do")
 	f.BoolVar(&t.asJSON, "json", false, "Print the results as JSON")
 	f.BoolVarP(&t.verbose, "verbose", "v", false, "Print every fixture, with its duration, and the logs of those that fail")
@@ -93,12 +95,12 @@ func (t *tester) run(ctx context.Context) error {
 		return syncline.Errorf(syncline.CodeNotFound, "there are no fixtures (*%s) in %s", fixture.Suffix, t.dir).
 			WithHint("record one with: syncline dryrun <integration> <function> <connection-id> --save-fixture")
 	}
-	pool := t.pool()
-	defer pool.Close()
+	runner, closeRunner := t.runner()
+	defer closeRunner()
 	paginate := fixture.Pagination(t.dir, provider.Builtin())
 	show := &testPrinter{tester: t, all: len(found.Cases)}
 	results, err := fixture.Run(ctx, found.Cases, fixture.Options{
-		Dir: t.dir, Runner: pool, Engine: syncline.Engine(t.engine), Workers: t.workers, Update: t.update, Timeout: t.timeout, Paginate: paginate, Done: show.done,
+		Dir: t.dir, Runner: runner, Engine: syncline.Engine(t.engine), Workers: t.workers, Update: t.update, Timeout: t.timeout, Paginate: paginate, Done: show.done,
 	})
 	if err != nil {
 		return err
@@ -106,10 +108,9 @@ func (t *tester) run(ctx context.Context) error {
 	return show.summary(results, found, time.Since(began))
 }
 
-// pool runs functions in worker processes, as a server does.
-func (t *tester) pool() *worker.Pool {
+func (t *tester) runner() (runner fn.Runner, closeRunner func()) {
 	command, _ := workerProcesses()
-	return worker.NewPool(worker.Options{Command: command, Workers: max(1, t.workers), Slots: 2})
+	return newRunner(worker.Options{Command: command, Workers: max(1, t.workers), Slots: 2}, t.node)
 }
 
 // filter is what patterns let through.

@@ -60,6 +60,7 @@ type Config struct {
 	Workers           int           `group:"Functions" flag:"workers" default:"2" min:"1" max:"256" help:"Worker processes of one environment. They are started on demand and stopped when idle."`
 	WorkerSlots       int           `group:"Functions" flag:"worker-slots" default:"8" min:"1" max:"1024" help:"Runs that one worker process has at a time."`
 	WorkerMemoryLimit Size          `group:"Functions" flag:"worker-memory-limit" default:"2GiB" min:"64MiB" help:"Most memory that one worker process may use. One that uses more is ended; its runs are tried again."`
+	Node              string        `group:"Functions" flag:"node" default:"node" form:"PATH" help:"Node.js, 20 or newer, that runs the functions of the engine node: a file, or a name that is looked up in PATH. Without one such functions are refused when they are deployed."`
 	LaneConcurrency   int           `group:"Functions" flag:"lane-concurrency" default:"64" min:"1" max:"10000" help:"Lanes whose webhook events are handled at a time."`
 	PollConcurrency   int           `group:"Functions" flag:"poll-concurrency" default:"16" min:"1" max:"10000" help:"Polls that run at a time."`
 	PollWallLimit     time.Duration `group:"Functions" flag:"poll-wall-limit" default:"30m" min:"1s" max:"24h" help:"Longest that one poll may run. A poll that saves checkpoints goes on from the newest one."`

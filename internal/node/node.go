@@ -27,6 +27,7 @@ import (
 	"syncline/internal/fn"
 	"syncline/internal/fn/gofn"
 	"syncline/internal/fn/host"
+	"syncline/internal/fn/nodejs"
 	"syncline/internal/fn/worker"
 	"syncline/internal/inbox"
 	"syncline/internal/ingest"
@@ -116,6 +117,7 @@ type node struct {
 	peers   peers
 	client  *proxy.Client
 	pool    *worker.Pool
+	engines *nodejs.Runner
 	sender  *notify.Sender
 	group   *supervise.Group
 
@@ -130,7 +132,8 @@ type node struct {
 }
 
 func (n *node) close() error {
-	if n.pool != nil {
+	if n.engines != nil {
+		n.engines.Close()
 		n.pool.Close()
 	}
 	if n.client != nil {
@@ -174,7 +177,7 @@ func (n *node) wire(listener net.Listener) *supervise.Group {
 	up := &upstream{catalogue: catalogue, sealer: n.sealer, store: n.store, clock: n.clock, publicURL: n.cfg.PublicURL}
 	n.client = proxy.New(proxyConfig(n.cfg, policy, up, n.clock))
 	up.client = n.client
-	n.pool = n.newPool()
+	n.pool, n.engines = n.newEngines()
 	n.sender = notify.New(notify.Config{
 		Store: n.store, Secrets: n.sealer, Policy: policy, Clock: n.clock, Logger: n.log, Timeout: n.cfg.NotifyTimeout,
 	})
@@ -190,7 +193,7 @@ func (n *node) wire(listener net.Listener) *supervise.Group {
 			ConnectionsChanged: n.changed,
 			MassDelete:         records.MassDelete{Percent: n.cfg.MassDeletePercent, Records: n.cfg.MassDeleteRecords},
 		},
-		Runner: &gofn.Runner{Registry: n.compiled.registry, Next: n.pool}, Runs: n.compiled.registry.Has, Clock: n.clock, Log: n.log, Announcer: announcer{}, Announced: n.announced, Paginate: up.paginate,
+		Runner: &gofn.Runner{Registry: n.compiled.registry, Next: n.engines}, Runs: n.compiled.registry.Has, Clock: n.clock, Log: n.log, Announcer: announcer{}, Announced: n.announced, Paginate: up.paginate,
 		Limits: fn.Limits{CPU: limits.CPU, Memory: limits.Memory, HostCalls: limits.HostCalls, LogLines: limits.LogLines, Output: limits.Output},
 		Most:   most,
 	}
@@ -229,6 +232,10 @@ func (n *node) wire(listener net.Listener) *supervise.Group {
 		Deletes: &dispatch.Deletes{Engine: engine}, Limits: limits, MostLimits: most,
 		Actions: actions{n.actions}, Hooks: hooks{n},
 		Ready: n.ready, Received: n.inbox.Last, Compiled: n.compiled.registry.Compiled, Metrics: promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}),
+		Node: func(ctx context.Context) error {
+			_, err := n.engines.Runtime(ctx)
+			return err
+		},
 		MaxBody: int64(n.cfg.RequestBodyLimit), MaxDeployBody: int64(n.cfg.DeployBodyLimit), MaxPage: int64(n.cfg.RecordsPageLimit),
 	})
 	mux.Handle("/", endpoints)
@@ -260,15 +267,19 @@ func (n *node) wire(listener net.Listener) *supervise.Group {
 	return n.group
 }
 
-func (n *node) newPool() *worker.Pool {
+// newEngines makes what runs functions in JavaScript: processes of this program,
+// and of a Node.js, which is looked for when a function needs it.
+func (n *node) newEngines() (*worker.Pool, *nodejs.Runner) {
 	exe, err := os.Executable()
 	if err != nil {
 		exe = os.Args[0]
 	}
-	return worker.NewPool(worker.Options{
+	o := worker.Options{
 		Command: func() *exec.Cmd { return exec.CommandContext(context.Background(), exe, "worker") },
 		Workers: n.cfg.Workers, Slots: n.cfg.WorkerSlots, Memory: int64(n.cfg.WorkerMemoryLimit), Log: n.log,
-	})
+	}
+	pool := worker.NewPool(o)
+	return pool, &nodejs.Runner{Next: pool, Options: o, Path: n.cfg.Node}
 }
 
 // serve serves HTTP until ctx ends; then requests that are under way finish.

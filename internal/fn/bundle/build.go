@@ -20,7 +20,7 @@ import (
 
 	"syncline"
 	"syncline/internal/fn"
-	"syncline/internal/fn/quickjs/sourcemap"
+	"syncline/internal/fn/sourcemap"
 )
 
 // Options say what to bundle.

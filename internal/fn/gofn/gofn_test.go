@@ -15,6 +15,7 @@ import (
 
 	"syncline"
 	"syncline/internal/fn"
+	"syncline/internal/fn/enginetest"
 	"syncline/internal/fn/gofn"
 )
 
@@ -361,4 +362,12 @@ func TestVersionsFollowTheManifestAndTheBuild(t *testing.T) {
 	if _, err := gofn.NewRegistry("1", []gofn.Function{twice, twice}); err == nil || !strings.Contains(err.Error(), "twice") {
 		t.Errorf("a function that is there twice: %v", err)
 	}
+}
+
+func TestTheContractOfEngines(t *testing.T) {
+	t.Parallel()
+	enginetest.Contract(t, func(t *testing.T, _ string, handler gofn.Handler) (fn.Runner, fn.Call) {
+		t.Helper()
+		return runner(t, handler)
+	})
 }

@@ -425,6 +425,7 @@
       if (v !== undefined && v !== null) list[name] = String(v);
     }
     const encoded = body === '' ? {} : typeof body === 'string' ? { body, contentType: 'text/plain;charset=UTF-8' } : await encodeBody(body, list);
+    if (body?.[Symbol.toStringTag] === 'URLSearchParams') encoded.contentType = 'application/x-www-form-urlencoded;charset=UTF-8'; // as fetch has it
     if (encoded.contentType && headerOf(list, 'content-type') === '') list['content-type'] = encoded.contentType;
     const r = await ask(state, 'uncontrolledFetch', {
       url: String(url), method: String(method ?? 'GET').toUpperCase(), headers: list, body: encoded.body, bodyEncoding: encoded.bodyEncoding,
@@ -813,9 +814,16 @@
   globalThis.fetch = async (input, init) => {
     if (!current) throw new Error('fetch is possible only when the function runs');
     const request = typeof input === 'object' && input !== null && typeof input.url === 'string' ? input : { url: String(input) };
-    return uncontrolled(current, {
-      url: request.url, method: init?.method ?? request.method, headers: init?.headers ?? request.headers, body: init?.body ?? request.body,
-    });
+    let body = init?.body ?? request.body;
+    if (typeof body?.getReader === 'function') { // a stream, as Node has it
+      const bytes = new Uint8Array(await (body === request.body ? request : new Response(body)).arrayBuffer());
+      try {
+        body = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
+      } catch {
+        body = bytes;
+      }
+    }
+    return uncontrolled(current, { url: request.url, method: init?.method ?? request.method, headers: init?.headers ?? request.headers, body });
   };
 
   const delay = (ms) => Math.min(Math.max(0, Number(ms) || 0), 86_400_000);

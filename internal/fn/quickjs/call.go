@@ -306,7 +306,7 @@ func (k *call) thrown(text string) error {
 		return cpuError(k.limits)
 	}
 	return &fn.ScriptError{
-		Name: e.Name, Message: e.Message, Stack: k.vm.bundle.frames.mapStack(k.vm.bundle.source, e.Stack),
+		Name: e.Name, Message: e.Message, Stack: k.vm.bundle.frames.MapStack(k.vm.bundle.source, e.Stack),
 		Payload: e.Payload, HostCode: e.HostCode, Status: e.Status, Upstream: e.Upstream,
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"syncline"
 	"syncline/internal/fn"
+	"syncline/internal/fn/sourcemap"
 )
 
 // Options set up an engine. Zero fields take the default.
@@ -134,7 +135,7 @@ type bundle struct {
 	library  *library // nil: it continues none
 	needs    needs
 	err      error
-	frames   frames
+	frames   sourcemap.Frames
 }
 
 // library is a script that bundles continue, compiled once.

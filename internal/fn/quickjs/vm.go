@@ -129,7 +129,7 @@ func (v *vm) scriptError(err error) error {
 		if message == "" {
 			message = err.Error()
 		}
-		return &fn.ScriptError{Name: name, Message: message, Stack: v.bundle.frames.mapStack(v.bundle.source, e.Stack)}
+		return &fn.ScriptError{Name: name, Message: message, Stack: v.bundle.frames.MapStack(v.bundle.source, e.Stack)}
 	}
 	return &fn.ScriptError{Name: "Error", Message: err.Error()}
 }

@@ -25,6 +25,7 @@
 //	done    w→s   1 byte: 0 value, 1 error; JSON
 //	ping    s→w   asks for a pong, of a worker that has runs
 //	pong    w→s   answers a ping at once
+//	setup   s→w   what [Options.Setup] has; the first frame, to workers that need it
 //
 // The bundle of a run is asked for with the method "$bundle", whose answer is
 // the source itself, when the worker does not have it. With arguments, a JSON

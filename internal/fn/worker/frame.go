@@ -27,6 +27,7 @@ const (
 	kindDone
 	kindPing
 	kindPong
+	kindSetup
 )
 
 // maxFrame bounds a payload. The largest that is expected is an answer of

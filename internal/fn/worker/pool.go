@@ -19,6 +19,8 @@ type Options struct {
 	// Command makes the command of a worker process; nil runs workers in this
 	// process, for tests. Its environment is replaced by a minimal one.
 	Command func() *exec.Cmd
+	// Setup, when there is one, is the first frame that a worker process gets.
+	Setup []byte
 	// Workers is how many workers one environment has at most; default 2, or
 	// the number of CPUs when that is more.
 	Workers int

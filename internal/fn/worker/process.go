@@ -25,6 +25,10 @@ const MemoryVariable = "SYNCLINE_WORKER_MEMORY"
 // ExitMemory is the exit code of a worker that reached its memory limit.
 const ExitMemory = 86
 
+// errHeap is the end of a Node.js process that could not make room for one
+// value: then the whole process ends, not the thread alone.
+var errHeap = errors.New("the worker process had no memory left")
+
 // process is the server's view of one worker.
 type process struct {
 	pool  *Pool
@@ -154,6 +158,10 @@ func (w *process) spawn(o Options) (io.Reader, func() error, error) {
 	}
 	w.out, w.stdin = newFrameWriter(stdin), stdin
 	w.kill = sync.OnceFunc(func() { killGroup(cmd) })
+	if o.Setup != nil {
+		// A process that dies at once breaks the pipe: the reader notices.
+		w.pool.alive.Go(func() { _ = w.out.write(kindSetup, 0, o.Setup) })
+	}
 	return stdout, func() error {
 		err := cmd.Wait()
 		switch code := cmd.ProcessState.ExitCode(); {
@@ -161,6 +169,8 @@ func (w *process) spawn(o Options) (io.Reader, func() error, error) {
 			return nil
 		case code == ExitMemory:
 			return fmt.Errorf("the worker process reached its memory limit of %d MiB", o.Memory>>20)
+		case stderr.has("heap out of memory"):
+			return fmt.Errorf("%w: %w", errHeap, err)
 		case stderr.String() != "":
 			return fmt.Errorf("the worker process ended with %w: %s", err, stderr.String())
 		}
@@ -285,6 +295,12 @@ func (w *process) end(err error) {
 	w.mu.Lock()
 	w.why = &syncline.Error{Code: syncline.CodeWorkerLost, Message: "the run was lost: " + err.Error()}
 	lost := len(w.runs)
+	if lost == 1 && errors.Is(err, errHeap) {
+		for _, r := range w.runs { // nobody else's
+			w.why = syncline.Errorf(syncline.CodeLimit, "the run used more than its %d MiB of memory", r.call.Limits.Defaults().Memory>>20).WithField(fn.LimitMemory).
+				WithHint("save records page by page instead of collecting them, or raise --run-memory-limit")
+		}
+	}
 	w.mu.Unlock()
 	if lost > 0 {
 		w.pool.o.Log.Warn("a worker died", "runs", lost, "err", err)
@@ -379,6 +395,12 @@ func (t *firstBytes) Write(p []byte) (int, error) {
 		t.b = t.b[:keep]
 	}
 	return len(p), nil
+}
+
+func (t *firstBytes) has(text string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return bytes.Contains(t.b, []byte(text))
 }
 
 func (t *firstBytes) String() string {

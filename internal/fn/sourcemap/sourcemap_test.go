@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"syncline/internal/fn/quickjs/sourcemap"
+	"syncline/internal/fn/sourcemap"
 )
 
 // Generated line 1 comes from a.ts:1:1 and, from column 9, from lib/z.js:6:1;

@@ -1,4 +1,4 @@
-package quickjs
+package sourcemap
 
 import (
 	"fmt"
@@ -6,25 +6,23 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-
-	"syncline/internal/fn/quickjs/sourcemap"
 )
 
-// frames maps the frames of stack traces to the user's files by the bundle's
+// Frames maps the frames of stack traces to the user's files by the bundle's
 // inline source map. The map is read at the first error.
-type frames struct {
+type Frames struct {
 	once sync.Once
-	m    *sourcemap.Map
+	m    *Map
 }
 
 var frame = regexp.MustCompile(`^\s*at (.*?)\s*\((?:<[^>]*>|[^():]*):(\d+):(\d+)\)$`)
 
-// mapStack returns the user's frames of a stack, one a line: "at name
+// MapStack returns the user's frames of a stack, one a line: "at name
 // (file:line:column)". Frames of the host module and of packages are left out.
-func (f *frames) mapStack(source []byte, stack string) string {
+func (f *Frames) MapStack(source []byte, stack string) string {
 	f.once.Do(func() {
 		// A map that cannot be read is none: the error that is shown matters more.
-		f.m, _ = sourcemap.Inlined(source)
+		f.m, _ = Inlined(source)
 	})
 	if f.m == nil {
 		return strings.TrimSpace(stack)
