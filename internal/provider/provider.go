@@ -3,39 +3,104 @@
 // Go code of its own.
 package provider
 
-// AuthMode is how a connection's credentials look, in Nango's words.
-type AuthMode string
-
-// The auth modes of this version.
-const (
-	AuthOAuth2 AuthMode = "OAUTH2"
-	AuthAPIKey AuthMode = "API_KEY"
-	AuthBasic  AuthMode = "BASIC"
-	AuthApp    AuthMode = "APP"
-	AuthNone   AuthMode = "NONE"
-)
-
 // Provider is one external API.
 type Provider struct {
 	Name        string   `yaml:"-"`
 	DisplayName string   `yaml:"display_name"`
 	AuthMode    AuthMode `yaml:"auth_mode"`
 	DocsURL     string   `yaml:"docs_url"`
-	Proxy       Proxy    `yaml:"proxy"`
-	Webhook     *Webhook `yaml:"webhook"` // nil: its webhooks are not known
+	Categories  []string `yaml:"categories"`
+	// Confidence says how well auth and proxy are known: [ConfidenceHigh],
+	// [ConfidenceMedium], [ConfidenceLow]; "" is not rated.
+	Confidence string `yaml:"confidence"`
+	// Environment is "sandbox" for what holds no real data; "" is production.
+	Environment string `yaml:"environment"`
+	// Auth is how credentials are obtained; nil when they are just entered.
+	Auth *Auth `yaml:"auth"`
+	// Credentials are what a customer enters, by the name that templates know
+	// it by.
+	Credentials map[string]Field `yaml:"credentials"`
+	// ConnectionConfig are the variables of a connection, by their name in its
+	// connection_config.
+	ConnectionConfig map[string]Field `yaml:"connection_config"`
+	Proxy            Proxy            `yaml:"proxy"`
+	Verify           *Verify          `yaml:"verify"`  // nil: no call is known
+	Webhook          *Webhook         `yaml:"webhook"` // nil: its webhooks are not known
 }
 
-// Proxy is how to call the API. Strings are templates: ${connectionConfig.x},
-// ${metadata.x}, ${accessToken}, ${apiKey}, ${username}, ${password},
-// ${base64(username:password)}; an unset variable is an error that names it.
+// The values of [Provider.Confidence].
+const (
+	ConfidenceHigh   = "high"   // agrees with well-known documentation
+	ConfidenceMedium = "medium" // in use elsewhere, and plausible
+	ConfidenceLow    = "low"    // little is published
+)
+
+// Field is one thing that a connection has to be told: a credential or a
+// variable.
+type Field struct {
+	Title       string `yaml:"title"` // for people
+	Description string `yaml:"description"`
+	// Pattern is a regular expression (RE2) for a form to check what is entered.
+	Pattern string   `yaml:"pattern"`
+	Example string   `yaml:"example"`
+	Enum    []string `yaml:"enum"` // the values that there are; none: any
+	// Default counts when the value is not set; nil: there is none. It may be "".
+	Default  *string `yaml:"default"`
+	Optional bool    `yaml:"optional"`
+	Secret   bool    `yaml:"secret"` // not shown, not logged, sent to the API alone
+	// From says where a variable comes from: one of [FieldSources], "" is user.
+	From string `yaml:"from"`
+	// Source says where in it: a path in the token response, the name of a query
+	// parameter of the callback, or the call after connecting, in words.
+	Source string `yaml:"source"`
+}
+
+// Proxy is how to call the API. Strings are templates, see [ParseTemplate]: of
+// ${connectionConfig.x}, ${metadata.x} and, in Auth, Query and Body, of
+// credentials (${accessToken}, ${apiKey}, ${username}, ${password},
+// ${credentials.x}, ${clientId}, ${clientSecret}). An unset variable is an error
+// that names it.
 type Proxy struct {
-	BaseURL string            `yaml:"base_url"`
-	Headers map[string]string `yaml:"headers"` // sent with every request; the caller's win
+	BaseURL string `yaml:"base_url"`
+	// BaseURLFallbacks are tried in order while a variable of the one before is
+	// not set.
+	BaseURLFallbacks []string `yaml:"base_url_fallbacks"`
+	// BaseURLDocumented is the vendor's own form, where BaseURL is what existing
+	// functions count on. It is shown, not used.
+	BaseURLDocumented string            `yaml:"base_url_documented"`
+	Headers           map[string]string `yaml:"headers"` // sent with every request; the caller's win
 	// Auth are the headers that carry the credentials; never sent to another host.
-	Auth     map[string]string `yaml:"auth"`
-	Query    map[string]string `yaml:"query"`
-	Retry    Retry             `yaml:"retry"`
-	Paginate *Paginate         `yaml:"paginate"`
+	Auth map[string]string `yaml:"auth"`
+	// OptionalHeaders are sent when all their variables are set. One without
+	// variables is a recommendation (mostly a version): it is shown and not sent,
+	// since it could change what functions get.
+	OptionalHeaders map[string]string `yaml:"optional_headers"`
+	Query           map[string]string `yaml:"query"`
+	// Body are members that are added to JSON bodies, where the caller did not set them.
+	Body map[string]string `yaml:"body"`
+	// ContentType is what the API wants JSON bodies to be called, when the caller
+	// says nothing; "" is application/json.
+	ContentType string `yaml:"content_type"`
+	// Sign is how requests are signed; nil: they are not.
+	Sign  *Sign `yaml:"sign"`
+	Retry Retry `yaml:"retry"`
+	// Paginate is how the API pages. It is what functions get that call paginate()
+	// without saying how.
+	Paginate *Paginate `yaml:"paginate"`
+	// PaginateInherited, when not nil, takes its place: what existing functions count on,
+	// and what their own settings are laid over.
+	PaginateInherited *Paginate `yaml:"paginate_inherited"`
+}
+
+// Verify is a call that succeeds with working credentials and changes nothing.
+type Verify struct {
+	Method string `yaml:"method"` // "" is GET
+	// Paths are below the base URL, with their query; any of them does.
+	Paths   []string          `yaml:"paths"`
+	URL     string            `yaml:"url"` // absolute, in place of Paths
+	BaseURL string            `yaml:"base_url"`
+	Headers map[string]string `yaml:"headers"`
+	Body    string            `yaml:"body"` // JSON
 }
 
 // Retry is how the API says when to come back, and what is worth another attempt.
@@ -58,6 +123,14 @@ type Retry struct {
 	Codes []string `yaml:"codes"`
 	// InBody is where an answer's JSON says when to come back.
 	InBody *RetryInBody `yaml:"in_body"`
+	// Hint names a header in which the API says by true or false whether another
+	// attempt is worth it.
+	Hint string `yaml:"hint"`
+	// Wait is how long to wait after a rate limit when the answer does not say; 0:
+	// as after any failure.
+	Wait Duration `yaml:"wait"`
+	// Usage names headers that tell people about the budget; nothing acts on them.
+	Usage []string `yaml:"usage"`
 }
 
 // The units of [Retry.ResetUnit].
@@ -73,27 +146,12 @@ const (
 // RetryInBody finds the time to come back in the JSON of a refusal. When it is
 // there, the refusal is a rate limit, whatever its status.
 type RetryInBody struct {
-	Path string `yaml:"path"` // of a text, in gjson's syntax
+	Path string `yaml:"path"` // of a text or a number, in gjson's syntax
 	// Pattern is a regular expression whose first group is the time: a date, or
-	// a number of seconds to wait; with At, a number is a Unix time.
+	// a number of seconds to wait; with At, a number is a Unix time. "" takes the
+	// whole value.
 	Pattern string `yaml:"pattern"`
 	At      bool   `yaml:"at"`
-}
-
-// Paginate is the API's default pagination; the field names are those that
-// functions use for overrides.
-type Paginate struct {
-	Type                    string `yaml:"type" json:"type"` // link, cursor or offset
-	LimitNameInRequest      string `yaml:"limit_name_in_request" json:"limit_name_in_request,omitempty"`
-	Limit                   int    `yaml:"limit" json:"limit,omitempty"`
-	ResponsePath            string `yaml:"response_path" json:"response_path,omitempty"`
-	LinkRelInResponseHeader string `yaml:"link_rel_in_response_header" json:"link_rel_in_response_header,omitempty"`
-	LinkPathInResponseBody  string `yaml:"link_path_in_response_body" json:"link_path_in_response_body,omitempty"`
-	CursorNameInRequest     string `yaml:"cursor_name_in_request" json:"cursor_name_in_request,omitempty"`
-	CursorPathInResponse    string `yaml:"cursor_path_in_response" json:"cursor_path_in_response,omitempty"`
-	OffsetNameInRequest     string `yaml:"offset_name_in_request" json:"offset_name_in_request,omitempty"`
-	OffsetStartValue        int    `yaml:"offset_start_value" json:"offset_start_value,omitempty"`
-	OffsetCalculationMethod string `yaml:"offset_calculation_method" json:"offset_calculation_method,omitempty"`
 }
 
 // Webhook is how the API's webhooks are verified and read.

@@ -196,7 +196,7 @@ func wrong(field, format string, args ...any) error {
 // within puts the name of the section before an error's field.
 func within(section string, err error) error {
 	var e *syncline.Error
-	if !errors.As(err, &e) {
+	if err == nil || !errors.As(err, &e) {
 		return err
 	}
 	if e.Field == "" {
