@@ -48,7 +48,7 @@ type Store interface {
 	// it, and it must not call Update. tx ends with fn.
 	//
 	// What fn reads by its id or key, changes and writes back (environments,
-	// integrations, connections, instances) was not changed by others in between:
+	// integrations, connections, instances, states of deliveries) was not changed by others in between:
 	// where writers run side by side, fn runs again.
 	//
 	// When ctx ends before fn's turn, Update returns ctx's error: fn did not run

@@ -73,6 +73,13 @@ func (r *reader) RouterPosition() (int64, error) {
 	return r.number(`SELECT value FROM counters WHERE name = 'router_position'`)
 }
 
+// DeliveryState locks the row until the commit: a router that counts a duplicate
+// writes back what it has read, while a lane may end the delivery's last event.
+func (t *tx) DeliveryState(env, position int64) (syncline.DeliveryState, error) {
+	return one(&t.reader, missing{"delivery", position}, `SELECT `+deliveryColumns+` FROM delivery_states
+		WHERE environment_id = $1 AND position = $2 FOR UPDATE`, scanDelivery, env, position)
+}
+
 func (t *tx) PutDeliveryState(d *syncline.DeliveryState) error {
 	t.stamp(&d.UpdatedAt)
 	_, err := t.exec(`INSERT INTO delivery_states (`+deliveryColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)

@@ -473,3 +473,54 @@ func TestPositionsAreReadTogether(t *testing.T) {
 		t.Errorf("%d readings", reads)
 	}
 }
+
+// A router that counts a redelivery must not undo that the delivery was ended
+// meanwhile.
+func TestADeliveryThatEndsWhileADuplicateIsCountedKeepsBoth(t *testing.T) {
+	t.Parallel()
+	s := openTest(t, Options{})
+	env := syncline.Environment{Name: "dev"}
+	put := func(d syncline.DeliveryState) func(tx store.Tx) error {
+		return func(tx store.Tx) error { return tx.PutDeliveryState(&d) }
+	}
+	update := func(fn func(tx store.Tx) error) {
+		if err := s.Update(t.Context(), store.Durable, fn); err != nil {
+			t.Error(err)
+		}
+	}
+	update(func(tx store.Tx) error { return tx.CreateEnvironment(&env) })
+	integration := syncline.Integration{EnvironmentID: env.ID, UniqueKey: "github", Provider: "github"}
+	update(func(tx store.Tx) error { return tx.CreateIntegration(&integration) })
+	update(put(syncline.DeliveryState{EnvironmentID: env.ID, Position: 1, IntegrationID: integration.ID, Status: syncline.DeliveryRouted, Events: 1, OpenEvents: 1}))
+	change := func(fn func(d *syncline.DeliveryState)) func(tx store.Tx) error {
+		return func(tx store.Tx) error {
+			d, err := tx.DeliveryState(env.ID, 1)
+			if err != nil {
+				return err
+			}
+			fn(&d)
+			return tx.PutDeliveryState(&d)
+		}
+	}
+	var other sync.WaitGroup
+	update(func(tx store.Tx) error {
+		return change(func(d *syncline.DeliveryState) {
+			d.Duplicates++
+			other.Go(func() {
+				update(change(func(d *syncline.DeliveryState) { d.Status, d.OpenEvents = syncline.DeliveryProcessed, 0 }))
+			})
+			time.Sleep(50 * time.Millisecond) // time for the other to overtake, were it not held
+		})(tx)
+	})
+	other.Wait()
+	err := s.View(t.Context(), func(r store.Reader) error {
+		d, err := r.DeliveryState(env.ID, 1)
+		if d.Duplicates != 1 || d.Status != syncline.DeliveryProcessed || d.OpenEvents != 0 {
+			t.Errorf("the delivery is %+v", d)
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
